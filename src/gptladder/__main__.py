@@ -1,0 +1,5 @@
+"""`python -m gptladder`: the same as the command `gptladder`."""
+
+from .cli import main
+
+main()

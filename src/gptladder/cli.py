@@ -1,0 +1,230 @@
+"""The command line: verbs in groups. Each imports what it needs when it is called, so `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from . import __version__
+from .errors import InputError, as_input_error
+
+if TYPE_CHECKING:
+    from .corpus import Corpus
+
+TRAIN = "Train"
+
+
+class Grouped(TyperGroup):
+    """A help page with the verbs under the name of their group."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  typer's own types have no public name
+        """Writes one section per group, in the order of definition."""
+        commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        for group, members in groupby(commands, key=lambda pair: getattr(pair[1], "rich_help_panel", None)):
+            with formatter.section(str(group)):
+                formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in members])
+
+
+app = typer.Typer(
+    cls=Grouped,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Understand a GPT by building it, rung by rung, from a bigram table to one that writes Shakespeare.",
+)
+
+RunArgument = Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder; the newest in runs/ if left out.")]
+CorpusOption = Annotated[
+    str | None, typer.Option("--corpus", help="tinyshakespeare (default), stand-in, or the path of a text file or folder.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; the fastest here if left out.")]
+SEED_MAX = 2**63 - 1
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Handles what comes before a verb."""
+    if version:
+        print(f"gptladder {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+@app.command(rich_help_panel=TRAIN)
+def train(
+    rung: Annotated[str | None, typer.Argument(metavar="[RUNG]", help="A rung, trained by its own recipe.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe by name; laptop on a CPU, published on a GPU.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; repeatable.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="The same as --set steps=N.")] = None,
+    corpus: CorpusOption = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/RUNG-DATE-TIME if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEED_MAX, help="Default 1.")] = None,
+    device: DeviceOption = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe and train nothing.")] = False,
+) -> None:
+    """Train a model: the device's default recipe, or a rung's own."""
+    from . import checkpoint, rungs, terminal
+    from .training import devices, run
+
+    if resume is not None:
+        own = {
+            "RUNG": rung,
+            "--recipe": recipe,
+            "--set": set_,
+            "--steps": steps,
+            "--out": out,
+            "--seed": seed,
+            "--device": device,
+        }
+        if given := [name for name, value in own.items() if value is not None]:
+            raise InputError(f"{', '.join(given)} with --resume: a run goes on as it began; leave that out")
+        opened = checkpoint.Run.open(resume)
+        training = run.resume(resume, _corpus(corpus or opened.config["corpus"]["name"]), STARTED)
+    else:
+        chosen_device = devices.choose_device(device)
+        name, settings = rungs.recipe_for(rung, recipe, devices.default_recipe(chosen_device))
+        settings = rungs.changed(settings, [*(set_ or []), *([f"steps={steps}"] if steps is not None else [])])
+        if show:
+            terminal.show_recipe(name, settings)
+            return
+        folder = out or checkpoint.new_folder(settings.rung)
+        checkpoint.check_out(folder)
+        threads = devices.default_threads(settings)
+        training = run.begin(folder, name, settings, _corpus(corpus), _seed(seed), chosen_device, threads, STARTED)
+    if terminal.follow(training):
+        terminal.show_result(training)
+
+
+@app.command(rich_help_panel=TRAIN)
+def climb(
+    out: Annotated[Path | None, typer.Option(help="Where to put the report; runs/climb-DATE-TIME if left out.")] = None,
+    corpus: CorpusOption = None,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX)] = 1,
+    controls: Annotated[bool, typer.Option("--controls", help="Add the two controls, plain and postnorm.")] = False,
+    gpt: Annotated[Path | None, typer.Option(metavar="RUN", help="Take the row of the gpt rung from a finished run.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Train the gpt rung too, by the published recipe (hours on a CPU).")
+    ] = False,
+    device: DeviceOption = None,
+) -> None:
+    """Train the seven small rungs, one after the other, and judge each against its published loss."""
+    from . import checkpoint, terminal
+    from .model.ladder import CONTROLS, RUNGS
+    from .training import devices
+    from .training.climb import climb as climb_rungs
+
+    if gpt is not None and all_:
+        raise InputError("--gpt with --all: the one takes the gpt row from a run, the other trains it; leave one out")
+    folder = out or checkpoint.new_folder("climb")
+    checkpoint.check_out(folder)
+    chosen = [rung for rung in RUNGS if rung.name != "gpt" or all_] + [*(CONTROLS if controls else ())]
+    finished = None if gpt is None else checkpoint.Run.open(gpt)
+    rows = climb_rungs(folder, chosen, _corpus(corpus), seed, devices.choose_device(device), terminal.follow, finished)
+    terminal.show_ladder(list(rows), folder)
+
+
+@app.command(rich_help_panel=TRAIN)
+def sample(
+    run: RunArgument = None,
+    prompt: Annotated[str, typer.Option(help="The text to continue; empty begins a new line.")] = "",
+    tokens: Annotated[int, typer.Option(min=0, help="How many characters to write.")] = 500,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest; 1 draws as learned.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest only.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest that hold probability p together.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEED_MAX, help="The same seed writes the same text.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Write text with a trained model."""
+    from . import checkpoint
+    from .model.efficient import fuse
+    from .sampling.choose import Sampling
+    from .sampling.text import encode_prompt, stream_text
+    from .training.devices import choose_device
+
+    with as_input_error():
+        sampling = Sampling(temperature, top_k, top_p)
+    opened = checkpoint.Run.open(run or checkpoint.newest_run())
+    with as_input_error("prompt: "):
+        encode_prompt(opened.tokenizer, prompt)
+    if seed is None:
+        seed = time.time_ns() % 1_000_000
+        print(f"{opened.folder}, --seed {seed}", file=sys.stderr)
+    model = fuse(opened.model()[0]).to(choose_device(device))
+    sys.stdout.write(prompt)
+    for text in stream_text(model, opened.tokenizer, opened.model_config.block_size, prompt, tokens, sampling, seed):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+@app.command(rich_help_panel=TRAIN)
+def evaluate(run: RunArgument = None, corpus: CorpusOption = None, device: DeviceOption = None) -> None:
+    """Measure a trained model's loss on the whole validation split."""
+    from . import checkpoint, terminal
+    from .training.devices import choose_device
+    from .training.run import evaluate_run
+
+    opened = checkpoint.Run.open(run or checkpoint.newest_run())
+    text = _corpus(corpus or opened.config["corpus"]["name"])
+    terminal.show_evaluation(evaluate_run(opened, text, choose_device(device)), opened, text)
+
+
+@app.command(rich_help_panel=TRAIN)
+def doctor() -> None:
+    """Look at this machine: Python, torch, devices, threads, compiler, disk, data; name each cure."""
+    from . import doctor as examination
+    from . import terminal
+
+    findings = examination.examine()
+    terminal.show_findings(findings)
+    if any(finding.serious for finding in findings):
+        raise typer.Exit(1)
+
+
+def _corpus(name: str | None) -> Corpus:
+    """The corpus of that name, with a loud word if it is the stand-in."""
+    from . import corpus as corpora
+    from . import terminal
+
+    found = corpora.load(name or corpora.TINYSHAKESPEARE)
+    if found.stand_in:
+        terminal.warn_stand_in(found.note)
+    return found
+
+
+def _seed(given: int | None) -> int:
+    return 1 if given is None else given
+
+
+STARTED = time.perf_counter()
+
+
+def main() -> None:
+    """The program: exit code 0 done, 2 a mistake in what was given (said in one line), 130 stopped by Ctrl-C."""
+    try:
+        sys.exit(app(prog_name="gptladder", standalone_mode=False))
+    except TyperException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (InputError, OSError) as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The model, from a table to a GPT. Read in this order: config, bigram, averaging, dropout, attention, block, gpt, efficient, ladder."""

@@ -1,0 +1,71 @@
+"""Self-attention, written out: every token looks back and takes what it needs.
+
+B batch, T time, C channels (n_embd), H heads, D head size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .config import GPTConfig
+from .dropout import dropout
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """(..., N) -> (..., N): each row becomes positive and sums to 1. Scores 0, ln 3 become 1/4, 3/4."""
+    shifted = scores - scores.amax(dim=-1, keepdim=True)  # the answer is the same, and exp cannot overflow
+    exponentials = shifted.exp()
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def causal_softmax(scores: Tensor) -> Tensor:
+    """(..., T, T) -> (..., T, T): softmax over the keys that are not in the query's future.
+
+    Equal scores give row t the weights 1/(t + 1) up to t, then zeros. The mask comes first: rows cut after
+    softmax would no longer sum to 1, and the future would still have had its say in every denominator.
+    """
+    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(diagonal=1)  # (T, T)
+    return softmax(scores.masked_fill(future, float("-inf")))
+
+
+class Head(nn.Module):
+    """One head of causal self-attention (Vaswani et al. 2017, section 3.2.1).
+
+    A token's query asks, every token's key answers, and the values of those that fit are blended.
+    """
+
+    def __init__(self, config: GPTConfig, head_size: int) -> None:
+        super().__init__()
+        self.config, self.head_size = config, head_size
+        self.query = nn.Linear(config.n_embd, head_size, bias=False)
+        self.key = nn.Linear(config.n_embd, head_size, bias=False)
+        self.value = nn.Linear(config.n_embd, head_size, bias=False)
+        self.dropout = dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, D). With all queries zero, position t gets the plain mean of values 0..t."""
+        q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
+        scores = q @ k.transpose(-2, -1)  # (B, T, T): row t holds what position t asks of each
+        scores = scores / math.sqrt(self.head_size)  # a sum of D products grows like sqrt(D), and softmax would harden
+        weights = causal_softmax(scores)  # (B, T, T)
+        return self.dropout(weights) @ v  # (B, T, T) @ (B, T, D) -> (B, T, D)
+
+
+class MultiHeadAttention(nn.Module):
+    """Several small heads side by side, each free to look for something else (section 3.2.2)."""
+
+    def __init__(self, config: GPTConfig, project: nn.Module) -> None:
+        """`project` (C -> C) mixes what the heads found; `nn.Identity()` leaves it side by side."""
+        super().__init__()
+        self.config = config
+        self.heads = nn.ModuleList(Head(config, config.head_size) for _ in range(config.n_head))  # H of size D = C / H
+        self.project = project
+        self.dropout = dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C): with 4 heads of 8, channels 0..7 are the first head's, before projection."""
+        found = torch.cat([head(x) for head in self.heads], dim=-1)  # H times (B, T, D) -> (B, T, C)
+        return self.dropout(self.project(found))

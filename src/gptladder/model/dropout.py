@@ -1,0 +1,29 @@
+"""Forgetting on purpose, so that no unit comes to rely on another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .config import require
+
+
+class Dropout(nn.Module):
+    """Sets each number to zero with probability p while training (Srivastava et al. 2014)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        require(0 <= p < 1, "dropout", p, "0 or more and less than 1")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same. With p = 0.2 what survives of 1.0 is 1.25, so the mean stays; in `eval()` nothing changes."""
+        if not self.training:
+            return x
+        survives = torch.rand_like(x) >= self.p
+        return x * survives / (1 - self.p)
+
+
+def dropout(p: float) -> nn.Module:
+    """The layer for this p: nothing at all where p is 0, decided once, when the model is built."""
+    return Dropout(p) if p > 0 else nn.Identity()

@@ -1,0 +1,75 @@
+"""The skeleton that every rung but the bigram stands on, and the GPT itself.
+
+B batch, T time, C channels (n_embd), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .block import Block, LayerNorm
+from .config import GPTConfig
+
+
+class Embedding(nn.Module):
+    """What a token is plus where it stands: two tables, added."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.token = nn.Embedding(config.vocab_size, config.n_embd)
+        self.position = nn.Embedding(config.block_size, config.n_embd)
+
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """(B, T) -> (B, T, C). Positions (T,) count from 0 where none are given; ValueError past block_size."""
+        length = tokens.size(1)
+        if length > self.position.num_embeddings:
+            raise ValueError(f"{length} tokens given; the context holds {self.position.num_embeddings}: pass the last ones")
+        if positions is None:
+            positions = torch.arange(length, device=tokens.device)
+        return self.token(tokens) + self.position(positions)  # (B, T, C) + (T, C)
+
+
+class LanguageModel(nn.Module):
+    """Embed, pass through the layers, unembed. A rung is the list of layers it is given."""
+
+    def __init__(self, config: GPTConfig, embed: nn.Module, layers: Iterable[nn.Module], unembed: nn.Module) -> None:
+        """`embed` (B, T) -> (B, T, C), each layer (B, T, C) -> (B, T, C), `unembed` (B, T, C) -> (B, T, V)."""
+        super().__init__()
+        self.config = config
+        self.embed = embed
+        self.layers = nn.ModuleList(layers)
+        self.unembed = unembed
+
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """(B, T) -> (B, T, V): at each position the logits of the token after it; 32 x 8 tokens give 256 predictions."""
+        x = self.embed(tokens, positions)  # (B, T, C)
+        for layer in self.layers:
+            x = layer(x)  # (B, T, C)
+        return self.unembed(x)
+
+
+def initialise(model: nn.Module) -> None:
+    """Small random weights and zero biases, in place, as in GPT-2 (Radford et al. 2019): a first loss near ln V."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class GPT(LanguageModel):
+    """The decoder-only transformer with pre-norm blocks (Radford et al. 2019), at character level."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        """n_layer blocks and a last norm: 10.79 million parameters at the published size."""
+        blocks = [Block(config) for _ in range(config.n_layer)]
+        super().__init__(
+            config,
+            embed=Embedding(config),
+            layers=[*blocks, LayerNorm(config.n_embd)],
+            unembed=nn.Linear(config.n_embd, config.vocab_size, bias=False),
+        )
+        initialise(self)

@@ -1,0 +1,126 @@
+"""The rungs in order, as plain data: what each adds, how it is built and trained, the loss it should reach.
+
+A rung is a list of layers between the same embedding and unembedding. Losses are nats per character on
+TinyShakespeare's whole validation split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from .attention import Head, MultiHeadAttention
+from .averaging import Average
+from .bigram import Bigram
+from .block import Block, LayerNorm, PlainBlock, PostNormBlock
+from .config import GPTConfig, Recipe
+from .gpt import GPT, Embedding, LanguageModel
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the ladder. A healthy training by its recipe ends within `expected_loss` +- `band`."""
+
+    name: str
+    adds: str
+    build: Callable[[GPTConfig], nn.Module]
+    recipe: str  # the name of its own recipe
+    published_loss: float | None  # Karpathy, "Let's build GPT", 2023; None where that road does not pass
+    expected_loss: float  # the published loss; where there is none, the mean of five seeds
+    band: float = 0.03  # or three standard deviations over five seeds where that is more: benchmarks/bands.py
+
+
+def _skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
+    """The layers between embedding and unembedding, with weights that are not too small to begin with.
+
+    A spread of 1/sqrt(2 fan_in) halves the variance in each layer, so blocks without a norm do not blow up. The 0.02 of
+    a wide GPT is so little at 32 channels that attention needs more than the recipe's steps to find its way.
+    """
+    unembed = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+    model = LanguageModel(config, Embedding(config), layers, unembed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=(2 * module.in_features) ** -0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    nn.init.normal_(unembed.weight, std=0.01)  # an untrained model should not pretend to know
+    return model
+
+
+def average(config: GPTConfig) -> nn.Module:
+    """The mean of the past, without a parameter between embedding and unembedding."""
+    return _skeleton(config, Average())
+
+
+def attention(config: GPTConfig) -> nn.Module:
+    """One head, as wide as the model."""
+    return _skeleton(config, Head(config, config.n_embd))
+
+
+def multihead(config: GPTConfig) -> nn.Module:
+    """Several heads that share the width, their outputs side by side."""
+    return _skeleton(config, MultiHeadAttention(config, project=nn.Identity()))
+
+
+def feedforward(config: GPTConfig) -> nn.Module:
+    """After the heads, one layer and a ReLU for each position by itself."""
+    heads = MultiHeadAttention(config, project=nn.Identity())
+    return _skeleton(config, heads, nn.Linear(config.n_embd, config.n_embd), nn.ReLU())
+
+
+def plain(config: GPTConfig) -> nn.Module:
+    """A control: `residual` without its `x +`."""
+    return _skeleton(config, *(PlainBlock(config, norm=nn.Identity) for _ in range(config.n_layer)))
+
+
+def residual(config: GPTConfig) -> nn.Module:
+    """Blocks of attention and feed-forward, each added to what it read."""
+    return _skeleton(config, *(Block(config, norm=nn.Identity) for _ in range(config.n_layer)))
+
+
+def postnorm(config: GPTConfig) -> nn.Module:
+    """A control: `layernorm` with the norm after each sum."""
+    return _skeleton(config, *(PostNormBlock(config) for _ in range(config.n_layer)))
+
+
+def layernorm(config: GPTConfig) -> nn.Module:
+    """The same blocks with a norm before each part and one at the end."""
+    return _skeleton(config, *(Block(config) for _ in range(config.n_layer)), LayerNorm(config.n_embd))
+
+
+RUNGS = (
+    Rung("bigram", "one table: the present token alone", Bigram, "bigram", 2.49, 2.49),
+    Rung("average", "the past, averaged", average, "average", None, 2.825),
+    Rung("attention", "self-attention: one head", attention, "attention", 2.40, 2.40),
+    Rung("multihead", "four heads side by side", multihead, "multihead", 2.28, 2.28),
+    Rung("feedforward", "a feed-forward layer", feedforward, "feedforward", 2.24, 2.24),
+    Rung("residual", "three blocks, residual connections", residual, "residual", 2.08, 2.08),
+    Rung("layernorm", "layer norm", layernorm, "layernorm", 2.06, 2.06),
+    Rung("gpt", "dropout and scale", GPT, "published", 1.48, 1.48),
+)
+CONTROLS = (
+    Rung("plain", "residual without its x +", plain, "plain", None, 2.34),
+    Rung("postnorm", "layer norm after each sum", postnorm, "postnorm", None, 2.07),
+)
+
+RECIPES = {
+    "bigram": Recipe("bigram", steps=3000, learning_rate=1e-2),
+    "average": Recipe("average"),
+    "attention": Recipe("attention"),
+    "multihead": Recipe("multihead", n_head=4),
+    "feedforward": Recipe("feedforward", n_head=4),
+    "plain": Recipe("plain", n_layer=3, n_head=4),
+    "residual": Recipe("residual", n_layer=3, n_head=4),
+    "postnorm": Recipe("postnorm", n_layer=3, n_head=4),
+    "layernorm": Recipe("layernorm", n_layer=3, n_head=4),
+    # the published scale-up, exactly
+    "published": Recipe(
+        *("gpt", 256, 6, 6, 384, 0.2),
+        batch_size=64,
+        learning_rate=3e-4,
+    ),
+    # what a laptop without a GPU does in five minutes
+    "laptop": Recipe("gpt", 128, 4, 4, 128),
+}

@@ -1,0 +1,57 @@
+"""All rungs and recipes that the command line knows, under their names."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from torch import nn
+
+from .errors import InputError, as_input_error
+from .model.config import GPTConfig, Recipe
+from .model.ladder import CONTROLS, RECIPES, RUNGS, Rung
+
+ALL: dict[str, Rung] = {rung.name: rung for rung in (*RUNGS, *CONTROLS)}
+
+
+def rung_named(name: str) -> Rung:
+    """The rung or control of that name. InputError lists those that there are."""
+    if name not in ALL:
+        raise InputError(f"no rung {name!r}; there are {', '.join(ALL)}")
+    return ALL[name]
+
+
+def build(name: str, config: GPTConfig) -> nn.Module:
+    """The model of that rung, untrained, in its written-out form."""
+    return rung_named(name).build(config)
+
+
+def recipe_for(rung: str | None, recipe: str | None, default: str) -> tuple[str, Recipe]:
+    """A recipe's name and settings: the one named, else the rung's own, else `default`.
+
+    InputError if it does not exist or belongs to another rung.
+    """
+    own = None if rung is None else rung_named(rung).recipe
+    name = recipe or own or default
+    if name not in RECIPES:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    chosen = RECIPES[name]
+    if rung is not None and chosen.rung != rung:
+        raise InputError(f"recipe {name!r} trains the rung {chosen.rung!r}, not {rung!r}; leave one of the two out")
+    return name, chosen
+
+
+def changed(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with `name=value` settings in place of its own. InputError on an unknown name or an unfit value."""
+    types = {field.name: type(getattr(recipe, field.name)) for field in fields(recipe) if field.name != "rung"}
+    values: dict[str, float] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in types:
+            raise InputError(f"no setting {setting!r}; give name=value, with a name of {', '.join(types)}")
+        try:
+            values[name] = types[name](text)
+        except ValueError:
+            kind = "a whole number" if types[name] is int else "a number"
+            raise InputError(f"{name}={text} does not fit: {name} is {kind}, now {getattr(recipe, name)}") from None
+    with as_input_error():
+        return replace(recipe, **values)  # type: ignore[arg-type]  # each value has its field's own type

@@ -1,0 +1,58 @@
+"""From logits to the next token: how much to dare.
+
+B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..model.config import require
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. ValueError on settings that mean nothing."""
+
+    temperature: float = 1.0  # below 1 bolder on the likely, above 1 wilder, 0 greedy
+    top_k: int | None = None  # only among the k likeliest
+    top_p: float | None = None  # only among the fewest that hold probability p together (Holtzman et al. 2020)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.temperature < math.inf, "temperature", self.temperature, "0 (greedy) or more")
+        require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more")
+        require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "more than 0 and at most 1")
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """(B, V) -> (B, V): all but the k largest of each row become minus infinity. k = 1 leaves the greedy choice."""
+    kth = logits.topk(min(k, logits.size(-1))).values[:, -1:]  # (B, 1)
+    return logits.masked_fill(logits < kth, float("-inf"))
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """(B, V) -> (B, V): the likeliest whose probabilities first reach p together; of 0.6, 0.3, 0.1 p = 0.7 leaves two."""
+    ordered, order = logits.sort(descending=True)
+    probabilities = torch.softmax(ordered, dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities  # held by those ahead in the row: 0 for the first, which stays
+    cut = (before >= p).scatter(-1, order, before >= p)  # back to the vocabulary's order
+    return logits.masked_fill(cut, float("-inf"))
+
+
+def choose_next(logits: Tensor, sampling: Sampling, generator: torch.Generator | None = None) -> Tensor:
+    """(B, V) -> (B,): one token per row. Logits 0, ln 3 at temperature 1 give token 1 three times in four.
+
+    Temperature 0 takes the largest logit and draws nothing.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
+    logits = logits / sampling.temperature
+    if sampling.top_k is not None:
+        logits = keep_top_k(logits, sampling.top_k)
+    if sampling.top_p is not None:
+        logits = keep_top_p(logits, sampling.top_p)
+    return torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator).squeeze(1)

@@ -1,0 +1,177 @@
+"""What the verbs print: a training as it goes, tables, warnings. Nothing here computes a result."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .checkpoint import Run
+from .corpus import Corpus
+from .doctor import Finding
+from .model.config import Recipe
+from .sampling.text import stream_text
+from .training.climb import Row
+from .training.loop import Step
+from .training.plots import loss_plot
+from .training.run import Training, read_metrics
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+SAMPLE = 500  # characters shown when a training ends
+REFRESH_SECONDS = 0.2
+
+
+def command(*words: str | Path) -> str:
+    """Our program with other words, as one would type it here: with its path where the shell would not find it."""
+    program = sys.argv[0]
+    found = shutil.which("gptladder")
+    if Path(program).name == "__main__.py":
+        program = f"{Path(sys.executable).name} -m gptladder"
+    elif found and Path(found).resolve() == Path(program).resolve():
+        program = "gptladder"
+    elif not os.path.relpath(program).startswith(".."):
+        program = os.path.relpath(program)
+    return " ".join([program, *(shlex.quote(str(word)) for word in words)])
+
+
+def warn_stand_in(note: str) -> None:
+    """Says loudly that this is not Shakespeare."""
+    errors.print(
+        Panel(
+            "Training text: the stand-in, about 1 MB written by this project's own GPT. It is not Shakespeare.\n"
+            f"Why: {note}.\n"
+            "For the real text: get tinyshakespeare.txt and set GPTLADDER_DATA to its folder, or give any text of\n"
+            "yours with --corpus FILE. Losses on the stand-in cannot be compared with published ones.",
+            title="STAND-IN CORPUS",
+            border_style="yellow",
+        )
+    )
+
+
+def show_recipe(name: str, recipe: Recipe) -> None:
+    """Every setting with its name, as `--set` takes it."""
+    print(f"recipe {name} (rung {recipe.rung})")
+    for setting, value in asdict(recipe).items():
+        if setting != "rung":
+            print(f"  {setting} = {value}")
+
+
+@contextmanager
+def _stopped_by_signal(training: Training) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) asks the training to end well; a second one ends it at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        training.stop()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def follow(training: Training) -> bool:
+    """Runs a training and shows it; True if it came to its end, exit code 130 (with how to go on) if it was stopped."""
+    recipe, run = training.recipe, training.run
+    parameters = sum(parameter.numel() for parameter in training.model.parameters())
+    console.print(
+        f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}: {parameters:,} parameters, {recipe.steps:,} steps of "
+        f"{recipe.batch_size} x {recipe.block_size} tokens, device {run.config['device']}, in {run.folder}"
+    )
+    progress = Progress(
+        TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
+        BarColumn(bar_width=24),
+        TextColumn("loss {task.fields[loss]}  {task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+    )
+    shown, speed = 0.0, 0.0
+    with _stopped_by_signal(training), progress:
+        task = progress.add_task("", total=recipe.steps, completed=training.done, loss="...", speed="")
+        for step in training.steps():
+            speed = step.tokens_per_second if speed == 0 else 0.98 * speed + 0.02 * step.tokens_per_second
+            if step.train_loss is not None and step.seconds - shown > REFRESH_SECONDS:
+                shown = step.seconds
+                loss, rate = f"{step.train_loss.item():.3f}", f"{speed:,.0f} tokens/s"
+                progress.update(task, completed=step.step, loss=loss, speed=rate)
+            if step.validation_loss is not None:
+                console.print(_evaluation_line(step, recipe))
+    loss_plot(read_metrics(run.folder), str(run.folder), run.model_config.vocab_size, run.folder / "loss.png")
+    if training.done < recipe.steps:
+        console.print(f"stopped after step {training.done:,}; nothing is lost. Go on with:")
+        print(f"  {command('train', '--resume', run.folder)}")
+        raise typer.Exit(130)
+    return True
+
+
+def _evaluation_line(step: Step, recipe: Recipe) -> str:
+    trained = "" if step.train_loss is None else f"   training loss {step.train_loss.item():.3f}   {step.train_seconds:,.0f} s"
+    return f"step {step.step:>{len(str(recipe.steps))}}   validation loss {step.validation_loss:.4f}{trained}"
+
+
+def show_result(training: Training) -> None:
+    """The loss reached, some text, and where to go from here."""
+    run = training.run
+    model, _ = run.model()
+    console.print(
+        f"\nvalidation loss [bold]{training.best_loss:.4f}[/bold] (best, at step {training.best_step:,}); it writes:\n"
+    )
+    for text in stream_text(model, run.tokenizer, run.model_config.block_size, count=SAMPLE, seed=training.seed):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    prompt = "ROMEO:" if all(character in run.tokenizer.ids for character in "ROMEO:") else ""
+    print(f"\n\nNext, let it write more:\n  {command('sample', run.folder, '--prompt', prompt, '--tokens', '1000')}")
+
+
+def show_ladder(rows: Sequence[Row], folder: Path) -> None:
+    """The table of a climb, and where its report lies."""
+    table = Table(title="The ladder", title_justify="left")
+    for name in ("rung", "adds"):
+        table.add_column(name)
+    for name in ("parameters", "seconds", "validation loss", "published loss"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        published = "" if row.published_loss is None else f"{row.published_loss:.2f}"
+        table.add_row(
+            *(row.rung, row.adds, f"{row.parameters:,}", f"{row.seconds:.0f}"),
+            *(f"{row.validation_loss:.3f}", published, row.verdict),
+        )
+    console.print(table)
+    print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Read the top rung's text:")
+    print(f"  {command('sample', folder / rows[-1].rung)}")
+
+
+def show_evaluation(loss: float, run: Run, corpus: Corpus) -> None:
+    """A loss, and what it means: the perplexity, and the uniform guess beside it."""
+    vocab_size = run.model_config.vocab_size
+    print(f"{run.folder} on {corpus.name}: validation loss {loss:.4f} nats per character")
+    print(f"  perplexity {math.exp(loss):.2f} of {vocab_size} characters; a uniform guess has loss {math.log(vocab_size):.4f}")
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """A line per finding, and below a problem the command that cures it."""
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  " if finding.serious else "[yellow]note[/yellow]"
+        console.print(f"{mark} {finding.subject:<9} {finding.found}")
+        if finding.cure:
+            console.print(f"               cure: {finding.cure}", style="bold", markup=False)

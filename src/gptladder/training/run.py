@@ -1,0 +1,232 @@
+"""A training inside its run folder: the loop, with everything recorded that is needed to look back and to go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import __version__, checkpoint
+from ..batches import Batches
+from ..corpus import Corpus
+from ..errors import InputError, as_input_error
+from ..files import write_atomically
+from ..model.config import Recipe
+from ..model.efficient import fuse, fused_cross_entropy
+from ..rungs import build
+from ..tokenizer import CharTokenizer
+from .devices import choose_device
+from .loop import Step, evaluate, train
+from .optimizers import adamw
+from .schedules import learning_rate
+
+LOG_EVERY = 10  # steps between two lines of metrics.jsonl
+
+
+def versions() -> dict[str, str]:
+    """What must be the same for the numbers to be the same."""
+    return {"gptladder": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+@dataclass
+class Training:
+    """A model on its way from step `done` to the recipe's last, in a run folder. `begin` or `resume` make one."""
+
+    run: checkpoint.Run
+    recipe: Recipe
+    seed: int
+    batches: Batches
+    model: nn.Module  # fused
+    optimizer: torch.optim.Optimizer
+    started: float  # time.perf_counter() when the command began
+    done: int = 0
+    seconds_before: float = 0.0  # of the sittings before this one
+    train_seconds_before: float = 0.0
+    best_step: int = 0
+    best_loss: float = math.inf
+    stopping: bool = field(default=False, init=False)
+
+    def stop(self) -> None:
+        """After the step under way, save and end. May be called from a signal handler or another thread."""
+        self.stopping = True
+
+    def steps(self) -> Iterator[Step]:
+        """Trains, records, and yields each step; when it ends the run folder holds best, last, metrics and curve."""
+        setup_seconds = self.seconds_before + time.perf_counter() - self.started
+        steps = train(
+            self.model,
+            self.optimizer,
+            self.batches,
+            steps=self.recipe.steps,
+            evaluate_every=self.recipe.evaluate_every,
+            seed=self.seed,
+            learning_rate=partial(learning_rate, self.recipe),
+            loss=fused_cross_entropy,
+            done=self.done,
+        )
+        with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
+            for step in steps:
+                step = replace(
+                    step,
+                    seconds=step.seconds + setup_seconds,
+                    train_seconds=step.train_seconds + self.train_seconds_before,
+                )
+                stopping = self.stopping  # read once: a signal may come at any moment
+                if step.validation_loss is not None or step.step % LOG_EVERY == 0 or stopping:
+                    metrics.write(json.dumps(metrics_of(step)) + "\n")
+                    metrics.flush()
+                if step.validation_loss is not None or stopping:
+                    self._save(step)
+                self.done = step.step
+                yield step
+                if stopping:
+                    return
+
+    def _save(self, step: Step) -> None:
+        if step.validation_loss is not None and step.validation_loss < self.best_loss:
+            self.best_step, self.best_loss = step.step, step.validation_loss
+            self.run.save_model(self.model, step.step, step.validation_loss)
+        self.run.save_state(
+            self.model,
+            self.optimizer,
+            {
+                "step": step.step,
+                "seconds": step.seconds,
+                "train_seconds": step.train_seconds,
+                "best_step": self.best_step,
+                "best_loss": self.best_loss,
+            },
+        )
+
+
+def metrics_of(step: Step) -> dict[str, float]:
+    """A step as a line of metrics.jsonl: what was not measured is left out."""
+    line = {
+        "step": step.step,
+        "seconds": round(step.seconds, 3),
+        "train_seconds": round(step.train_seconds, 3),
+        "train_loss": None if step.train_loss is None else step.train_loss.item(),
+        "validation_loss": step.validation_loss,
+        "tokens_per_second": round(step.tokens_per_second),
+    }
+    return {name: value for name, value in line.items() if value is not None}
+
+
+def _prepare(
+    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, threads: int
+) -> tuple[CharTokenizer, Batches, nn.Module]:
+    torch.set_num_threads(threads)
+    tokenizer = CharTokenizer.of(corpus.text)
+    with as_input_error(f"corpus {corpus.name}: "):
+        batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)
+    torch.manual_seed(seed)
+    model = build(recipe.rung, recipe.config(len(tokenizer))).to(device)
+    return tokenizer, batches, fuse(model)
+
+
+def begin(
+    folder: Path,
+    name: str,
+    recipe: Recipe,
+    corpus: Corpus,
+    seed: int,
+    device: torch.device,
+    threads: int,
+    started: float | None = None,
+) -> Training:
+    """A new training of the recipe called `name`, in a new run folder. InputError if the folder or the text is unfit."""
+    started = time.perf_counter() if started is None else started
+    checkpoint.check_out(folder)
+    tokenizer, batches, model = _prepare(recipe, corpus, seed, device, threads)
+    config = asdict(recipe.config(len(tokenizer)))
+    run = checkpoint.create(
+        folder,
+        {
+            "rung": recipe.rung,
+            "recipe": name,
+            "model": config,
+            "training": {key: value for key, value in asdict(recipe).items() if key not in config and key != "rung"},
+            "corpus": {"name": corpus.name, "sha256": corpus.sha256, "stand_in": corpus.stand_in},
+            "seed": seed,
+            "device": str(device),
+            "threads": threads,
+            "compiled": False,
+            "fused": True,
+            "versions": versions(),
+        },
+        tokenizer,
+        model,
+    )
+    return Training(run, recipe, seed, batches, model, adamw(model, recipe), started)
+
+
+def recipe_of(run: checkpoint.Run) -> Recipe:
+    """The recipe that a run was trained by, from its config.json. InputError if that is none."""
+    model = {key: value for key, value in run.config["model"].items() if key != "vocab_size"}
+    try:
+        return Recipe(rung=run.config["rung"], **model, **run.config["training"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{run.folder / checkpoint.CONFIG} holds no recipe of this version: {error}") from None
+
+
+def check_corpus(run: checkpoint.Run, corpus: Corpus) -> None:
+    """InputError unless this is the text that the run was trained on, to the last character."""
+    if corpus.sha256 != run.config["corpus"]["sha256"]:
+        reason = f" ({corpus.note})" if corpus.stand_in else " (it has changed since)"
+        raise InputError(f"{run.folder} was trained on another text than {corpus.name} is now{reason}; bring that text back")
+
+
+def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Training:
+    """The training of a run folder, where its newest state left it. InputError if run, text or device do not fit."""
+    started = time.perf_counter() if started is None else started
+    run = checkpoint.Run.open(folder)
+    check_corpus(run, corpus)
+    recipe = recipe_of(run)
+    device = choose_device(run.config["device"])
+    _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["threads"])
+    optimizer = adamw(model, recipe)
+    facts = run.load_state(model, optimizer)
+    try:
+        training = Training(
+            *(run, recipe, run.config["seed"], batches, model, optimizer, started),
+            done=facts["step"],
+            seconds_before=facts["seconds"],
+            train_seconds_before=facts["train_seconds"],
+            best_step=facts["best_step"],
+            best_loss=facts["best_loss"],
+        )
+    except KeyError as error:
+        raise InputError(f"the newest state of {folder} lacks {error}; remove it to resume from the one before") from None
+    kept = [line for line in read_metrics(folder) if line["step"] <= training.done]
+    write_atomically(folder / checkpoint.METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    return training
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line that a crash cut short is left out."""
+    path = folder / checkpoint.METRICS
+    lines: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def evaluate_run(run: checkpoint.Run, corpus: Corpus, device: torch.device) -> float:
+    """The loss of a run's best model on a corpus's whole validation split. InputError if it does not know a character."""
+    with as_input_error(f"corpus {corpus.name}: "):
+        tokens = torch.tensor(run.tokenizer.encode(corpus.text), device=device)
+        batches = Batches(tokens, 1, run.model_config.block_size)
+    model = fuse(run.model()[0].to(device))
+    return evaluate(model, batches.all_blocks("validation"), fused_cross_entropy)
