@@ -74,6 +74,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, max=SEED_MAX, help="Default 1.")] = None,
     device: DeviceOption = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")] = None,
+    written_out: Annotated[
+        bool, typer.Option("--written-out", help="Train the parts as written, without torch's kernels.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe and train nothing.")] = False,
 ) -> None:
     """Train a model: the device's default recipe, or a rung's own."""
@@ -89,6 +92,7 @@ def train(
             "--out": out,
             "--seed": seed,
             "--device": device,
+            "--written-out": written_out or None,
         }
         if given := [name for name, value in own.items() if value is not None]:
             raise InputError(f"{', '.join(given)} with --resume: a run goes on as it began; leave that out")
@@ -104,7 +108,9 @@ def train(
         folder = out or checkpoint.new_folder(settings.rung)
         checkpoint.check_out(folder)
         threads = devices.default_threads(settings)
-        training = run.begin(folder, name, settings, _corpus(corpus), _seed(seed), chosen_device, threads, STARTED)
+        training = run.begin(
+            folder, name, settings, _corpus(corpus), _seed(seed), chosen_device, threads, not written_out, STARTED
+        )
     if terminal.follow(training):
         terminal.show_result(training)
 

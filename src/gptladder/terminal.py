@@ -92,8 +92,8 @@ def follow(training: Training) -> bool:
     recipe, run = training.recipe, training.run
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
     console.print(
-        f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}: {parameters:,} parameters, {recipe.steps:,} steps of "
-        f"{recipe.batch_size} x {recipe.block_size} tokens, device {run.config['device']}, in {run.folder}"
+        f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}: {parameters:,} parameters, "
+        f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}, in {run.folder}"
     )
     progress = Progress(
         TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),

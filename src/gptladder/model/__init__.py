@@ -1,1 +1,4 @@
-"""The model, from a table to a GPT. Read in this order: config, bigram, averaging, dropout, attention, block, gpt, efficient, ladder."""
+"""The model, from a table to a GPT.
+
+Read in this order: config, bigram, averaging, dropout, attention, block, gpt, efficient, ladder.
+"""

@@ -105,7 +105,7 @@ def _fuse_heads(attention: MultiHeadAttention) -> nn.Module:
 
 def _unfused_heads(fused: FusedAttention) -> list[Head]:
     weights = _parted(fused.qkv, 3 * fused.n_head)
-    with torch.device("meta"):  # no memory, no random numbers: the weights are put in below
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced below
         heads = [Head(fused.config, weights[0].size(0)) for _ in range(fused.n_head)]
     for i, head in enumerate(heads):
         head.query.weight, head.key.weight, head.value.weight = weights[i :: fused.n_head]
@@ -113,8 +113,9 @@ def _unfused_heads(fused: FusedAttention) -> list[Head]:
 
 
 def _unfuse_heads(fused: FusedAttention) -> nn.Module:
-    attention = MultiHeadAttention(fused.config, unfuse(fused.project))
-    attention.heads = nn.ModuleList(_unfused_heads(fused))
+    with torch.device("meta"):
+        attention = MultiHeadAttention(fused.config, project=nn.Identity())
+    attention.heads, attention.project = nn.ModuleList(_unfused_heads(fused)), unfuse(fused.project)
     return attention
 
 

@@ -26,6 +26,7 @@ from ..rungs import build
 from ..tokenizer import CharTokenizer
 from .devices import choose_device
 from .loop import Step, evaluate, train
+from .loss import cross_entropy
 from .optimizers import adamw
 from .schedules import learning_rate
 
@@ -45,7 +46,7 @@ class Training:
     recipe: Recipe
     seed: int
     batches: Batches
-    model: nn.Module  # fused
+    model: nn.Module  # fused, unless the run says otherwise
     optimizer: torch.optim.Optimizer
     started: float  # time.perf_counter() when the command began
     done: int = 0
@@ -70,7 +71,7 @@ class Training:
             evaluate_every=self.recipe.evaluate_every,
             seed=self.seed,
             learning_rate=partial(learning_rate, self.recipe),
-            loss=fused_cross_entropy,
+            loss=fused_cross_entropy if self.run.config["fused"] else cross_entropy,
             done=self.done,
         )
         with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
@@ -122,7 +123,7 @@ def metrics_of(step: Step) -> dict[str, float]:
 
 
 def _prepare(
-    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, threads: int
+    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, threads: int, fused: bool
 ) -> tuple[CharTokenizer, Batches, nn.Module]:
     torch.set_num_threads(threads)
     tokenizer = CharTokenizer.of(corpus.text)
@@ -130,7 +131,7 @@ def _prepare(
         batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)
     torch.manual_seed(seed)
     model = build(recipe.rung, recipe.config(len(tokenizer))).to(device)
-    return tokenizer, batches, fuse(model)
+    return tokenizer, batches, fuse(model) if fused else model
 
 
 def begin(
@@ -141,12 +142,13 @@ def begin(
     seed: int,
     device: torch.device,
     threads: int,
+    fused: bool = True,
     started: float | None = None,
 ) -> Training:
     """A new training of the recipe called `name`, in a new run folder. InputError if the folder or the text is unfit."""
     started = time.perf_counter() if started is None else started
     checkpoint.check_out(folder)
-    tokenizer, batches, model = _prepare(recipe, corpus, seed, device, threads)
+    tokenizer, batches, model = _prepare(recipe, corpus, seed, device, threads, fused)
     config = asdict(recipe.config(len(tokenizer)))
     run = checkpoint.create(
         folder,
@@ -160,7 +162,7 @@ def begin(
             "device": str(device),
             "threads": threads,
             "compiled": False,
-            "fused": True,
+            "fused": fused,
             "versions": versions(),
         },
         tokenizer,
@@ -192,7 +194,7 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
     check_corpus(run, corpus)
     recipe = recipe_of(run)
     device = choose_device(run.config["device"])
-    _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["threads"])
+    _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["threads"], run.config["fused"])
     optimizer = adamw(model, recipe)
     facts = run.load_state(model, optimizer)
     try:
