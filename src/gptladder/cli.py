@@ -111,8 +111,8 @@ def train(
         training = run.begin(
             folder, name, settings, _corpus(corpus), _seed(seed), chosen_device, threads, not written_out, STARTED
         )
-    if terminal.follow(training):
-        terminal.show_result(training)
+    terminal.follow(training)
+    terminal.show_result(training)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -225,8 +225,11 @@ def main() -> None:
         sys.exit(app(prog_name="gptladder", standalone_mode=False))
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)
-    except (InputError, OSError) as error:
+    except InputError as error:
         _fail(str(error), 2)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}; make room or choose another folder; a run begun goes on with --resume RUN", 2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
 

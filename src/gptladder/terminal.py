@@ -27,8 +27,7 @@ from .model.config import Recipe
 from .sampling.text import stream_text
 from .training.climb import Row
 from .training.loop import Step
-from .training.plots import loss_plot
-from .training.run import Training, read_metrics
+from .training.run import Training
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -87,14 +86,13 @@ def _stopped_by_signal(training: Training) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def follow(training: Training) -> bool:
-    """Runs a training and shows it; True if it came to its end, exit code 130 (with how to go on) if it was stopped."""
+def follow(training: Training) -> None:
+    """Runs a training and shows it. If it is stopped: how to go on, and exit code 130."""
     recipe, run = training.recipe, training.run
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
-    console.print(
-        f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}: {parameters:,} parameters, "
-        f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}, in {run.folder}"
-    )
+    plan = f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}"
+    name = f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}"
+    console.print(f"{name}: {parameters:,} parameters, {plan}, in {run.folder}", soft_wrap=True)
     progress = Progress(
         TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=24),
@@ -115,12 +113,10 @@ def follow(training: Training) -> bool:
                 progress.update(task, completed=step.step, loss=loss, speed=rate)
             if step.validation_loss is not None:
                 console.print(_evaluation_line(step, recipe))
-    loss_plot(read_metrics(run.folder), str(run.folder), run.model_config.vocab_size, run.folder / "loss.png")
     if training.done < recipe.steps:
         console.print(f"stopped after step {training.done:,}; nothing is lost. Go on with:")
         print(f"  {command('train', '--resume', run.folder)}")
         raise typer.Exit(130)
-    return True
 
 
 def _evaluation_line(step: Step, recipe: Recipe) -> str:

@@ -28,8 +28,13 @@ class Rung:
     build: Callable[[GPTConfig], nn.Module]
     recipe: str  # the name of its own recipe
     published_loss: float | None  # Karpathy, "Let's build GPT", 2023; None where that road does not pass
-    expected_loss: float  # the published loss; where there is none, the mean of five seeds
-    band: float = 0.03  # or three standard deviations over five seeds where that is more: benchmarks/bands.py
+    measured_loss: float  # ours, the mean of five seeds (benchmarks/bands.py)
+    band: float = 0.03  # or three standard deviations over those seeds, where that is more
+
+    @property
+    def expected_loss(self) -> float:
+        """The middle of the band: the published loss, or ours where there is none."""
+        return self.measured_loss if self.published_loss is None else self.published_loss
 
 
 def _skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
@@ -115,12 +120,21 @@ RECIPES = {
     "residual": Recipe("residual", n_layer=3, n_head=4),
     "postnorm": Recipe("postnorm", n_layer=3, n_head=4),
     "layernorm": Recipe("layernorm", n_layer=3, n_head=4),
-    # the published scale-up, exactly
-    "published": Recipe(
-        *("gpt", 256, 6, 6, 384, 0.2),
-        batch_size=64,
-        learning_rate=3e-4,
+    # The published scale-up, exactly.
+    "published": Recipe("gpt", block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2, batch_size=64, learning_rate=3e-4),
+    # What two cores do in a few minutes: a small model, a high rate, a long decay.
+    "laptop": Recipe(
+        "gpt",
+        block_size=64,
+        n_layer=4,
+        n_head=4,
+        n_embd=128,
+        steps=2000,
+        learning_rate=4e-3,
+        warmup_steps=100,
+        decay=0.9,
+        weight_decay=0.1,
+        beta2=0.99,
+        evaluate_every=250,
     ),
-    # what a laptop without a GPU does in five minutes
-    "laptop": Recipe("gpt", 128, 4, 4, 128),
 }

@@ -75,12 +75,12 @@ def climb(
     corpus: Corpus,
     seed: int,
     device: torch.device,
-    train: Callable[[Training], bool],
+    train: Callable[[Training], None],
     gpt: Run | None = None,
 ) -> Iterator[Row]:
     """Trains each rung in a run folder of its own below `folder` and yields its row; writes the report after each.
 
-    `train` runs a training (and shows it) and tells whether it came to its end; where not, the climb ends too.
+    `train` runs a training to its end and shows it; if it raises instead, the report holds the rungs before.
     `gpt`: a finished run that becomes the last row. InputError if it is no GPT or read another text.
     """
     if gpt is not None:
@@ -92,8 +92,7 @@ def climb(
     for rung in rungs:
         recipe = RECIPES[rung.recipe]
         training = begin(folder / rung.name, rung.recipe, recipe, corpus, seed, device, default_threads(recipe))
-        if not train(training):
-            return
+        train(training)
         yield report.add(training.run)
     if gpt is not None:
         yield report.add(gpt)

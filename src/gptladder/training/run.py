@@ -28,6 +28,7 @@ from .devices import choose_device
 from .loop import Step, evaluate, train
 from .loss import cross_entropy
 from .optimizers import adamw
+from .plots import loss_plot
 from .schedules import learning_rate
 
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl
@@ -90,7 +91,9 @@ class Training:
                 self.done = step.step
                 yield step
                 if stopping:
-                    return
+                    break
+        title = f"{self.recipe.rung}, recipe {self.run.config['recipe']}, {self.run.config['corpus']['name']}"
+        loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
 
     def _save(self, step: Step) -> None:
         if step.validation_loss is not None and step.validation_loss < self.best_loss:
@@ -208,7 +211,8 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
         )
     except KeyError as error:
         raise InputError(f"the newest state of {folder} lacks {error}; remove it to resume from the one before") from None
-    kept = [line for line in read_metrics(folder) if line["step"] <= training.done]
+    # What was logged after the state is trained and logged again; so is step 0 by a training that begins there.
+    kept = [line for line in read_metrics(folder) if line["step"] <= training.done and training.done > 0]
     write_atomically(folder / checkpoint.METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
     return training
 

@@ -1,0 +1,87 @@
+"""The README says what is there: its tree, its commands, its numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gptladder import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def tree_paths() -> set[str]:
+    """The paths in the README's tree: indentation by two spaces, folders end in a slash."""
+    block = next(block for block in code_blocks("") if block.startswith("src/gptladder/"))
+    paths, folders = set(), []
+    for line in block.splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders = [*folders[:depth], name]
+        paths.add("".join(folders))
+    return paths
+
+
+def test_the_tree_names_every_file_and_no_other():
+    sources = [path for folder in ("src/gptladder", "benchmarks", "tools") for path in (ROOT / folder).rglob("*.py")]
+    there = {str(path.relative_to(ROOT)) for path in sources if path.name not in ("__init__.py", "__main__.py")}
+    named = {path for path in tree_paths() if path.endswith(".py")}
+    assert named == there
+
+
+def test_every_folder_of_the_tree_exists():
+    assert all((ROOT / path).is_dir() for path in tree_paths() if path.endswith("/"))
+
+
+COMMANDS = [
+    line.split("#")[0].strip() for block in code_blocks("sh") for line in block.splitlines() if line.startswith("gptladder ")
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_of_the_readme_is_understood(line, monkeypatch):
+    """Parsed by the real command line, each verb's work replaced, so that an unknown verb or option would fail."""
+    verb, *words = shlex.split(line)[1:]
+    command = cli_command(verb)
+    context = command.make_context(verb, list(words))
+    assert context.command.name == verb
+
+
+def cli_command(verb):
+    from typer.main import get_command
+
+    commands = get_command(cli.app).commands
+    assert verb in commands, f"the README names a verb {verb!r} that there is not"
+    return commands[verb]
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {line.split()[1] for block in code_blocks("sh") for line in block.splitlines() if line.startswith("make ")}
+    assert named
+    assert named <= targets
+
+
+def test_the_table_is_the_one_that_climb_wrote():
+    """Each row of the README's table agrees with docs/ladder.json, which `gptladder climb` wrote."""
+    rows = json.loads((ROOT / "docs" / "ladder.json").read_text())["rungs"]
+    table = {cells[0]: cells for line in README.splitlines() if (cells := [c.strip(" `") for c in line.strip("|").split("|")])}
+    for row in rows:
+        cells = table[row["rung"]]
+        published = "" if row["published_loss"] is None else f"{row['published_loss']:.2f}"
+        assert cells[1:] == [
+            row["adds"],
+            f"{row['parameters']:,}",
+            f"{row['seconds']:.0f}",
+            f"{row['validation_loss']:.3f}",
+            published,
+            row["verdict"],
+        ]
