@@ -26,7 +26,7 @@ STREAMS, LENGTH, SEED = 130, 8700, 1
 
 def write_streams(run: Run, seed: int) -> list[str]:
     """STREAMS texts of LENGTH characters, written side by side; stream i begins with character i of the alphabet."""
-    model = fuse(run.model()[0]).eval()
+    model = fuse(run.model()).eval()
     size = len(run.tokenizer)
     prompt = torch.tensor([[i % size] for i in range(STREAMS)])
     generator = torch.Generator().manual_seed(seed)

@@ -128,8 +128,8 @@ class Run:
             raise InputError(f"{folder / CONFIG} describes no model: {error}") from None
         return cls(folder, config, tokenizer, model_config)
 
-    def model(self) -> tuple[nn.Module, dict[str, str]]:
-        """The best model so far, in its written-out form, and what is known of it: step and validation_loss."""
+    def model(self) -> nn.Module:
+        """The best model so far, in its written-out form. InputError if it, or what describes it, was changed."""
         path = self.folder / WEIGHTS
         tensors, facts = load_tensors(path)
         for name in (CONFIG, TOKENIZER):
@@ -137,7 +137,7 @@ class Run:
                 raise InputError(f"{self.folder / name} was changed since the training; copy the run folder again")
         model = build(self.config["rung"], self.model_config)
         load_strictly(model, tensors, path)
-        return model, facts
+        return model
 
     def save_model(self, model: nn.Module, step: int, validation_loss: float | None) -> None:
         """Replaces the best weights. The model may be fused; what is written never is."""

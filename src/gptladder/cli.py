@@ -129,7 +129,7 @@ def climb(
 ) -> None:
     """Train the seven small rungs, one after the other, and judge each against its published loss."""
     from . import checkpoint, terminal
-    from .model.ladder import CONTROLS, RUNGS
+    from .model.ladder import CONTROLS, RUNGS, Rung
     from .training import devices
     from .training.climb import climb as climb_rungs
 
@@ -137,9 +137,14 @@ def climb(
         raise InputError("--gpt with --all: the one takes the gpt row from a run, the other trains it; leave one out")
     folder = out or checkpoint.new_folder("climb")
     checkpoint.check_out(folder)
-    chosen = [rung for rung in RUNGS if rung.name != "gpt" or all_] + [*(CONTROLS if controls else ())]
-    finished = None if gpt is None else checkpoint.Run.open(gpt)
-    rows = climb_rungs(folder, chosen, _corpus(corpus), seed, devices.choose_device(device), terminal.follow, finished)
+    chosen: list[Rung | checkpoint.Run] = [rung for rung in RUNGS if rung.name != "gpt" or all_]
+    if gpt is not None:
+        finished = checkpoint.Run.open(gpt)
+        if finished.config["rung"] != "gpt":
+            raise InputError(f"{gpt} is a run of the rung {finished.config['rung']!r}; --gpt takes one of the rung 'gpt'")
+        chosen.append(finished)
+    chosen += CONTROLS if controls else ()
+    rows = climb_rungs(folder, chosen, _corpus(corpus), seed, devices.choose_device(device), terminal.follow)
     terminal.show_ladder(list(rows), folder)
 
 
@@ -156,9 +161,8 @@ def sample(
 ) -> None:
     """Write text with a trained model."""
     from . import checkpoint
-    from .model.efficient import fuse
     from .sampling.choose import Sampling
-    from .sampling.text import encode_prompt, stream_text
+    from .sampling.text import encode_prompt, stream_run
     from .training.devices import choose_device
 
     with as_input_error():
@@ -169,9 +173,8 @@ def sample(
     if seed is None:
         seed = time.time_ns() % 1_000_000
         print(f"{opened.folder}, --seed {seed}", file=sys.stderr)
-    model = fuse(opened.model()[0]).to(choose_device(device))
     sys.stdout.write(prompt)
-    for text in stream_text(model, opened.tokenizer, opened.model_config.block_size, prompt, tokens, sampling, seed):
+    for text in stream_run(opened, prompt, tokens, sampling, seed, choose_device(device)):
         sys.stdout.write(text)
         sys.stdout.flush()
     sys.stdout.write("\n")

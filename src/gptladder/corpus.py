@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import lzma
 import os
 import queue
@@ -52,12 +53,19 @@ def load(name: str = TINYSHAKESPEARE) -> Corpus:
         return stand_in()
     if name == TINYSHAKESPEARE:
         return tinyshakespeare()
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_dir():
         return Corpus(str(path.resolve()), _read_folder(path))
     if path.is_file():
         return Corpus(str(path.resolve()), _read_text(path))
     raise InputError(f"no corpus {name!r}; give {TINYSHAKESPEARE}, {STAND_IN}, or the path of a text file or folder")
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # a ~ that is nobody's home
+        return Path(name)
 
 
 def _read_text(path: Path) -> str:
@@ -97,7 +105,7 @@ def cache_folder() -> Path:
 def local_tinyshakespeare() -> Corpus | None:
     """TinyShakespeare from $GPTLADDER_DATA, else from the cache, else None. InputError if the variable leads elsewhere."""
     given = os.environ.get("GPTLADDER_DATA")
-    if given and (file := Path(given).expanduser() / FILE).is_file():
+    if given and (file := _path(given) / FILE).is_file():
         data = file.read_bytes()
         _verify(data, f"{file} (found by $GPTLADDER_DATA)", "put the real file there or unset the variable")
         return Corpus(TINYSHAKESPEARE, data.decode())
@@ -144,11 +152,15 @@ def download(url: str) -> bytes:
         try:
             with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
                 data = b""
-                while time.monotonic() < deadline and (chunk := response.read1(1 << 16)):
+                while chunk := response.read1(1 << 16):
+                    if time.monotonic() > deadline:
+                        return  # nobody waits any more, and half a text is none
                     data += chunk
             result.put(data)
         except OSError as error:
             result.put(error)
+        except http.client.HTTPException as error:  # an answer that is no HTTP is no OSError
+            result.put(OSError(f"no web server there: {error!r}"))
 
     threading.Thread(target=fetch, daemon=True).start()
     try:

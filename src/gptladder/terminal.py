@@ -24,7 +24,7 @@ from .checkpoint import Run
 from .corpus import Corpus
 from .doctor import Finding
 from .model.config import Recipe
-from .sampling.text import stream_text
+from .sampling.text import stream_run
 from .training.climb import Row
 from .training.loop import Step
 from .training.run import Training
@@ -127,11 +127,10 @@ def _evaluation_line(step: Step, recipe: Recipe) -> str:
 def show_result(training: Training) -> None:
     """The loss reached, some text, and where to go from here."""
     run = training.run
-    model, _ = run.model()
     console.print(
         f"\nvalidation loss [bold]{training.best_loss:.4f}[/bold] (best, at step {training.best_step:,}); it writes:\n"
     )
-    for text in stream_text(model, run.tokenizer, run.model_config.block_size, count=SAMPLE, seed=training.seed):
+    for text in stream_run(run, count=SAMPLE, seed=training.seed):
         sys.stdout.write(text)
         sys.stdout.flush()
     prompt = "ROMEO:" if all(character in run.tokenizer.ids for character in "ROMEO:") else ""

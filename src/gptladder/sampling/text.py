@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from ..checkpoint import Run
+from ..model.efficient import fuse
 from ..tokenizer import CharTokenizer
 from .cached import generate_cached
 from .choose import Sampling
@@ -29,10 +31,23 @@ def stream_text(
     sampling: Sampling | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
-    """`count` characters that follow the prompt, each as soon as it is chosen; the same seed gives the same text."""
+    """`count` characters that follow the prompt, each as soon as it is chosen; the same seed writes the same text."""
     model.eval()
     device = next(model.parameters()).device
     tokens = torch.tensor([encode_prompt(tokenizer, prompt)], device=device)
     generator = torch.Generator(device).manual_seed(seed)
     for token in generate_cached(model, tokens, count, block_size, sampling or Sampling(), generator):
         yield tokenizer.decode(token.tolist())
+
+
+def stream_run(
+    run: Run,
+    prompt: str = "",
+    count: int = 500,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Iterator[str]:
+    """`stream_text` by the best model of a run folder, fused."""
+    model = fuse(run.model()).to(device)
+    yield from stream_text(model, run.tokenizer, run.model_config.block_size, prompt, count, sampling, seed)

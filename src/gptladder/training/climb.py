@@ -20,7 +20,7 @@ from ..files import write_atomically
 from ..model.config import Recipe
 from ..model.ladder import RECIPES, Rung
 from ..rungs import rung_named
-from ..sampling.text import stream_text
+from ..sampling.text import stream_run
 from .devices import default_threads
 from .plots import ladder_plot
 from .run import Training, begin, check_corpus, read_metrics, recipe_of, versions
@@ -57,11 +57,10 @@ def row_of(run: Run) -> Row:
     last = next((line for line in reversed(read_metrics(run.folder)) if "validation_loss" in line), None)
     if last is None or last["step"] < recipe.steps:
         raise InputError(f"{run.folder} is not finished; finish it with: gptladder train --resume {run.folder}")
-    model, _ = run.model()
     return Row(
         rung.name,
         rung.adds,
-        sum(parameter.numel() for parameter in model.parameters()),
+        sum(parameter.numel() for parameter in run.model().parameters()),
         last["train_seconds"],
         last["validation_loss"],
         rung.published_loss,
@@ -71,31 +70,30 @@ def row_of(run: Run) -> Row:
 
 def climb(
     folder: Path,
-    rungs: Sequence[Rung],
+    rungs: Sequence[Rung | Run],
     corpus: Corpus,
     seed: int,
     device: torch.device,
     train: Callable[[Training], None],
-    gpt: Run | None = None,
 ) -> Iterator[Row]:
     """Trains each rung in a run folder of its own below `folder` and yields its row; writes the report after each.
 
-    `train` runs a training to its end and shows it; if it raises instead, the report holds the rungs before.
-    `gpt`: a finished run that becomes the last row. InputError if it is no GPT or read another text.
+    A finished `Run` among the rungs gives its row without training; InputError before anything is trained if it is
+    unfinished or read another text. `train` runs a training to its end; if it raises, the report keeps the rungs before.
     """
-    if gpt is not None:
-        if gpt.config["rung"] != "gpt":
-            raise InputError(f"{gpt.folder} is a run of the rung {gpt.config['rung']!r}; --gpt takes one of the rung 'gpt'")
-        check_corpus(gpt, corpus)
-        row_of(gpt)  # an unfinished run is refused before the climb, not after it
+    for item in rungs:
+        if isinstance(item, Run):
+            check_corpus(item, corpus)
+            row_of(item)
     report = Report(folder, corpus, seed)
-    for rung in rungs:
-        recipe = RECIPES[rung.recipe]
-        training = begin(folder / rung.name, rung.recipe, recipe, corpus, seed, device, default_threads(recipe))
+    for item in rungs:
+        if isinstance(item, Run):
+            yield report.add(item)
+            continue
+        recipe = RECIPES[item.recipe]
+        training = begin(folder / item.name, item.recipe, recipe, corpus, seed, device, default_threads(recipe))
         train(training)
         yield report.add(training.run)
-    if gpt is not None:
-        yield report.add(gpt)
 
 
 class Report:
@@ -130,5 +128,4 @@ class Report:
 
 def sample_of(run: Run, seed: int) -> str:
     """Some text by a run's best model."""
-    model, _ = run.model()
-    return "".join(stream_text(model, run.tokenizer, run.model_config.block_size, count=SAMPLE, seed=seed))
+    return "".join(stream_run(run, count=SAMPLE, seed=seed))

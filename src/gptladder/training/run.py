@@ -234,5 +234,5 @@ def evaluate_run(run: checkpoint.Run, corpus: Corpus, device: torch.device) -> f
     with as_input_error(f"corpus {corpus.name}: "):
         tokens = torch.tensor(run.tokenizer.encode(corpus.text), device=device)
         batches = Batches(tokens, 1, run.model_config.block_size)
-    model = fuse(run.model()[0].to(device))
+    model = fuse(run.model()).to(device)
     return evaluate(model, batches.all_blocks("validation"), fused_cross_entropy)
