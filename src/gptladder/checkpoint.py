@@ -16,7 +16,8 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ from .tokenizer import CharTokenizer
 
 FORMAT = "gptladder-run-1"
 CONFIG, TOKENIZER, WEIGHTS, METRICS, STATES = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "state"
+MOMENTS, STATE = "optimizer.safetensors", "state.json"  # beside WEIGHTS in each state
 CONFIG_KEYS = (
     *("rung", "recipe", "model", "training", "corpus"),
     *("seed", "device", "threads", "compiled", "fused", "versions"),
@@ -43,9 +45,9 @@ CONFIG_KEYS = (
 STATES_KEPT = 2
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A sha256 of names, types, shapes and numbers, the same whatever the order."""
-    digest = hashlib.sha256()
+def fingerprint(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    """A sha256 of the facts and of the tensors' names, types, shapes and numbers, the same whatever the order."""
+    digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -53,23 +55,33 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
-    """Writes tensors and a few facts as one safetensors file, atomically, with the hash that `load_tensors` checks."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:
+    """Writes tensors and a few facts as one safetensors file, atomically; returns the hash that `load_tensors` checks."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(on_cpu, {**(facts or {}), "format": FORMAT, "sha256": fingerprint(on_cpu)}))
+    facts = {**(facts or {}), "format": FORMAT}
+    sha256 = fingerprint(on_cpu, facts)
+    write_atomically(path, save(on_cpu, {**facts, "sha256": sha256}))
+    return sha256
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; a run folder is complete or of no use: copy it again") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); copy the run folder again") from None
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors (on the CPU) and facts of a safetensors file. InputError if it is missing, cut short or changed."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a safe_open, not a dict
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; a run folder is complete or of no use: copy it again") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged ({error}); copy the run folder again, or resume it from its state") from None
-    if "sha256" in facts and facts["sha256"] != fingerprint(tensors):
+    with _opened(path) as file:
+        facts: dict[str, str] = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a safe_open, not a dict
+    rest = {name: fact for name, fact in facts.items() if name != "sha256"}
+    if facts.keys() & {"format", "sha256"} and facts.get("sha256") != fingerprint(tensors, rest):
         raise InputError(f"{path} was changed since it was written; copy the run folder again")
     return tensors, facts
 
@@ -83,7 +95,8 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
         raise InputError(f"{path} holds another model than config.json describes: {first}") from None
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """A file of a run folder. InputError if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -110,7 +123,12 @@ class Run:
         """Reads and checks the small files. InputError if one is missing, cut short, changed or foreign."""
         if not folder.is_dir():
             raise InputError(f"no run folder {folder}; give one, or train one: gptladder train")
-        config_bytes, tokenizer_bytes = _read(folder / CONFIG), _read(folder / TOKENIZER)
+        config_bytes, tokenizer_bytes = read(folder / CONFIG), read(folder / TOKENIZER)
+        with _opened(folder / WEIGHTS) as file:
+            facts = file.metadata() or {}
+        for name, data in ((CONFIG, config_bytes), (TOKENIZER, tokenizer_bytes)):
+            if facts.get(name, found := _sha256(data)) != found:
+                raise InputError(f"{folder / name} was changed since the training; copy the run folder again")
         try:
             config = json.loads(config_bytes)
             format_found = config["format"]
@@ -132,16 +150,13 @@ class Run:
         """The best model so far, in its written-out form. InputError if it, or what describes it, was changed."""
         path = self.folder / WEIGHTS
         tensors, facts = load_tensors(path)
-        for name in (CONFIG, TOKENIZER):
-            if facts.get(name, found := _sha256(_read(self.folder / name))) != found:
-                raise InputError(f"{self.folder / name} was changed since the training; copy the run folder again")
         model = build(self.config["rung"], self.model_config)
         load_strictly(model, tensors, path)
         return model
 
     def save_model(self, model: nn.Module, step: int, validation_loss: float | None) -> None:
         """Replaces the best weights. The model may be fused; what is written never is."""
-        hashes = {name: _sha256(_read(self.folder / name)) for name in (CONFIG, TOKENIZER)}
+        hashes = {name: _sha256(read(self.folder / name)) for name in (CONFIG, TOKENIZER)}
         facts = {**hashes, "step": str(step)}
         if validation_loss is not None:
             facts["validation_loss"] = repr(validation_loss)
@@ -155,9 +170,13 @@ class Run:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
-            save_tensors(temporary / WEIGHTS, model.state_dict())
-            save_tensors(temporary / "optimizer.safetensors", _optimizer_tensors(model, optimizer))
-            write_atomically(temporary / "state.json", json.dumps({**facts, "format": FORMAT}).encode())
+            hashes = {
+                WEIGHTS: save_tensors(temporary / WEIGHTS, model.state_dict()),
+                MOMENTS: save_tensors(temporary / MOMENTS, _optimizer_tensors(model, optimizer)),
+            }
+            content = {**facts, **hashes, "format": FORMAT}
+            sealed = {**content, "sha256": _sha256(json.dumps(content).encode())}
+            write_atomically(temporary / STATE, json.dumps(sealed).encode())
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
         except BaseException:
@@ -178,12 +197,10 @@ class Run:
             raise InputError(f"{self.folder} holds no state to resume from; train again, with another --out")
         newest = states[-1]
         try:
-            facts: dict[str, Any] = json.loads(_read(newest / "state.json"))
-        except ValueError:
-            raise InputError(f"{newest / 'state.json'} is damaged; remove {newest} to resume from the state before") from None
-        tensors, _ = load_tensors(newest / WEIGHTS)
+            facts, tensors, moments = _read_state(newest)
+        except InputError as error:
+            raise InputError(f"{error}; or remove {newest} to resume from the state before") from None
         load_strictly(model, tensors, newest / WEIGHTS)
-        moments, _ = load_tensors(newest / "optimizer.safetensors")
         for name, parameter in model.named_parameters():
             prefix = f"{name}/"
             found = {key.removeprefix(prefix): value for key, value in moments.items() if key.startswith(prefix)}
@@ -191,6 +208,22 @@ class Run:
                 key: value if value.dim() == 0 else value.to(parameter.device) for key, value in found.items()
             }
         return facts
+
+
+def _read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """Facts, weights and optimizer of a state. InputError unless all three are as they were saved, together."""
+    try:
+        facts = json.loads(read(folder / STATE))
+        sha256 = facts.pop("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        facts = sha256 = None
+    if sha256 != _sha256(json.dumps(facts).encode()):
+        raise InputError(f"{folder / STATE} is damaged; copy the run folder again")
+    parts = {name: load_tensors(folder / name) for name in (WEIGHTS, MOMENTS)}
+    for name, (_, found) in parts.items():
+        if found.get("sha256") != facts[name]:
+            raise InputError(f"{folder / name} belongs to another state; copy the run folder again")
+    return facts, parts[WEIGHTS][0], parts[MOMENTS][0]
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -218,7 +251,7 @@ def create(folder: Path, config: Mapping[str, Any], tokenizer: CharTokenizer, mo
     try:
         write_atomically(temporary / CONFIG, json.dumps({"format": FORMAT, **config}, indent=2).encode())
         write_atomically(temporary / TOKENIZER, tokenizer.to_json().encode())
-        Run.open(temporary).save_model(model, 0, None)
+        Run(temporary, dict(config), tokenizer, GPTConfig(**config["model"])).save_model(model, 0, None)
         if folder.is_dir():
             folder.rmdir()  # empty, as checked; some systems do not rename onto a folder
         temporary.rename(folder)
@@ -247,7 +280,7 @@ def new_folder(rung: str, root: Path = Path("runs")) -> Path:
 
 def newest_run(root: Path = Path("runs")) -> Path:
     """The run trained last in `runs/`. InputError if there is none."""
-    runs = [file.parent for file in root.glob(f"*/{WEIGHTS}")]
+    runs = [file.parent for file in root.glob(f"[!.]*/{WEIGHTS}")]  # a dot begins one that was killed in the making
     if not runs:
         raise InputError(f"no run in {root}/; give a run folder, or train one: gptladder train")
     return max(runs, key=lambda run: (run / WEIGHTS).stat().st_mtime)

@@ -9,6 +9,7 @@ import os
 import queue
 import threading
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from importlib import resources
@@ -157,6 +158,9 @@ def download(url: str) -> bytes:
                         return  # nobody waits any more, and half a text is none
                     data += chunk
             result.put(data)
+        except urllib.error.HTTPError as error:  # 404 and the like: an answer, still open
+            error.close()
+            result.put(error)
         except OSError as error:
             result.put(error)
         except http.client.HTTPException as error:  # an answer that is no HTTP is no OSError

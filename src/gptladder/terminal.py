@@ -152,8 +152,9 @@ def show_ladder(rows: Sequence[Row], folder: Path) -> None:
             *(f"{row.validation_loss:.3f}", published, row.verdict),
         )
     console.print(table)
-    print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Read the top rung's text:")
-    print(f"  {command('sample', folder / rows[-1].rung)}")
+    best = min((row for row in rows if (folder / row.rung).is_dir()), key=lambda row: row.validation_loss)
+    print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Next, let the best of them write more:")
+    print(f"  {command('sample', folder / best.rung)}")
 
 
 def show_evaluation(loss: float, run: Run, corpus: Corpus) -> None:

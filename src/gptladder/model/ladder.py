@@ -96,7 +96,7 @@ def layernorm(config: GPTConfig) -> nn.Module:
 
 
 RUNGS = (
-    Rung("bigram", "one table: the present token alone", Bigram, "bigram", 2.49, 2.49),
+    Rung("bigram", "one table: the present token alone", Bigram, "bigram", 2.49, 2.488),
     Rung("average", "the past, averaged", average, "average", None, 2.825),
     Rung("attention", "self-attention: one head", attention, "attention", 2.40, 2.40),
     Rung("multihead", "four heads side by side", multihead, "multihead", 2.28, 2.28),

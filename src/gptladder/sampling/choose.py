@@ -29,13 +29,18 @@ class Sampling:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """(B, V) -> (B, V): all but the k largest of each row become minus infinity. k = 1 leaves the greedy choice."""
+    """(B, V) -> (B, V): all but the k largest of each row become minus infinity. k = 1 leaves the greedy choice.
+
+    Those equal to the k-th stay with it: of 3, 2, 2, 1 k = 2 leaves three.
+    """
     kth = logits.topk(min(k, logits.size(-1))).values[:, -1:]  # (B, 1)
     return logits.masked_fill(logits < kth, float("-inf"))
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """(B, V) -> (B, V): the likeliest whose probabilities first reach p together; of 0.6, 0.3, 0.1 p = 0.7 leaves two."""
+    if p == 1:
+        return logits  # a rounded sum may reach 1 before the last token
     ordered, order = logits.sort(descending=True)
     probabilities = torch.softmax(ordered, dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities  # held by those ahead in the row: 0 for the first, which stays

@@ -30,10 +30,11 @@ def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, pa
                   xytext=(0, 3), textcoords="offset points", ha="right", color=SOFT, fontsize=8)  # fmt: skip
     if train:
         axes.plot(*zip(*train, strict=True), color=SOFT, linewidth=0.7, label="training (one batch)")
-    axes.plot(
-        *zip(*validation, strict=True), color=WARM, linewidth=2, marker="o", markersize=3.5, label="validation (whole split)"
-    )
     if validation:
+        # No line from the untrained model to the first evaluation: it would run above a curve that fell at once.
+        axes.plot(*validation[0], color=WARM, marker="o", markersize=4)
+    if validation[1:]:
+        axes.plot(*zip(*validation[1:], strict=True), color=WARM, marker="o", markersize=4, label="validation (whole split)")
         step, loss = min(validation, key=lambda point: point[1])
         axes.annotate(f"{loss:.3f}", (step, loss), xytext=(0, 9), textcoords="offset points",
                       ha="center", color=WARM, fontsize=10, fontweight="bold")  # fmt: skip
@@ -44,24 +45,24 @@ def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, pa
 
 
 def ladder_plot(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """One bar a rung, as long as its validation loss, with a mark where the published loss lies."""
-    figure, axes = _figure(8, 0.9 + 0.5 * len(rows))
-    names = [row["rung"] for row in rows]
-    losses = [row["validation_loss"] for row in rows]
-    low = math.floor(min(losses) * 5) / 5 - 0.2
-    axes.barh(names, [loss - low for loss in losses], left=low, color=COOL, height=0.62)
+    """A dot per rung at its validation loss, a mark where the published loss lies, and what the rung adds."""
+    figure, axes = _figure(8, 1.1 + 0.5 * len(rows))
+    losses, places = [row["validation_loss"] for row in rows], range(len(rows))
+    published = [(row["published_loss"], place) for place, row in enumerate(rows) if row["published_loss"] is not None]
+    axes.grid(axis="y", color=SOFT, alpha=0.4, linewidth=0.8)
+    axes.set_axisbelow(True)
+    if published:
+        axes.scatter(*zip(*published, strict=True), marker="|", s=420, linewidth=2.5, color=WARM, label="published")
+    axes.scatter(losses, places, s=60, color=COOL, zorder=3, label="measured")
     for place, row in enumerate(rows):
-        axes.annotate(f"{row['validation_loss']:.3f}", (row["validation_loss"], place), xytext=(6, 0),
-                      textcoords="offset points", va="center", fontsize=9, color=INK)  # fmt: skip
-        axes.annotate(row["adds"], (low, place), xytext=(6, 0), textcoords="offset points", va="center",
-                      fontsize=8, color="white")  # fmt: skip
-        if row["published_loss"] is not None:
-            mark = axes.plot([row["published_loss"]] * 2, [place - 0.36, place + 0.36], color=WARM, linewidth=2.5)
-            mark[0].set_label("published" if "published" not in axes.get_legend_handles_labels()[1] else "")
+        axes.annotate(f"{row['validation_loss']:.3f}", (row["validation_loss"], place), xytext=(12, 0),
+                      textcoords="offset points", va="center", fontsize=10, color=INK)  # fmt: skip
+    axes.set_yticks(places, [f"$\\bf{{{row['rung']}}}$\n{row['adds']}" for row in rows], linespacing=1.3)
+    axes.tick_params(axis="y", length=0, labelsize=8.5)
+    axes.spines["left"].set_visible(False)
     axes.invert_yaxis()
-    axes.set_xlim(low, max(losses) + 0.15)
-    axes.set_xlabel("validation loss (nats per character); shorter is better")
+    axes.margins(x=0.13, y=0.08)
+    axes.set_xlabel("validation loss (nats per character), lower is better", color=INK, fontsize=9)
     axes.set_title(title, loc="left", fontsize=11, color=INK)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
     figure.savefig(path)

@@ -96,6 +96,12 @@ class Training:
         loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
 
     def _save(self, step: Step) -> None:
+        if step.validation_loss is not None and not math.isfinite(step.validation_loss):
+            rate = self.recipe.learning_rate
+            raise InputError(
+                f"the loss is {step.validation_loss} after step {step.step}: learning_rate {rate} is too much for this recipe; "
+                f"train anew with less: --set learning_rate={rate / 3:.1g}"
+            )
         if step.validation_loss is not None and step.validation_loss < self.best_loss:
             self.best_step, self.best_loss = step.step, step.validation_loss
             self.run.save_model(self.model, step.step, step.validation_loss)
@@ -113,7 +119,7 @@ class Training:
 
 
 def metrics_of(step: Step) -> dict[str, float]:
-    """A step as a line of metrics.jsonl: what was not measured is left out."""
+    """A step as a line of metrics.jsonl; what was not measured, or is no number, is left out."""
     line = {
         "step": step.step,
         "seconds": round(step.seconds, 3),
@@ -122,7 +128,7 @@ def metrics_of(step: Step) -> dict[str, float]:
         "validation_loss": step.validation_loss,
         "tokens_per_second": round(step.tokens_per_second),
     }
-    return {name: value for name, value in line.items() if value is not None}
+    return {name: value for name, value in line.items() if value is not None and math.isfinite(value)}
 
 
 def _prepare(
@@ -199,6 +205,7 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
     device = choose_device(run.config["device"])
     _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["threads"], run.config["fused"])
     optimizer = adamw(model, recipe)
+    run.model()  # best weights that are damaged are found now, not after hours of training
     facts = run.load_state(model, optimizer)
     try:
         training = Training(
@@ -218,14 +225,17 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last line that a crash cut short is left out."""
+    """The lines of a run's metrics.jsonl; a last one that a crash cut short is left out. InputError if it is no such file."""
     path = folder / checkpoint.METRICS
+    texts = checkpoint.read(path).decode(errors="replace").splitlines()
     lines: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for number, text in enumerate(texts, start=1):
         try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
+            line = json.loads(text)
+            lines.append({**line, "step": int(line["step"])})
+        except (ValueError, KeyError, TypeError):
+            if number < len(texts):
+                raise InputError(f"{path} is damaged in line {number}; remove that line") from None
     return lines
 
 
