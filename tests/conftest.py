@@ -11,10 +11,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import settings
 
 from gptladder import cli, corpus
 from gptladder.model.config import Recipe
 from gptladder.training.run import begin
+
+settings.register_profile("steady", deadline=None, derandomize=True)  # a busy machine is no failure, and a run repeats
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

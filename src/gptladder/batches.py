@@ -29,7 +29,7 @@ class Batches:
     """The two splits of a text on the device, and the blocks cut from them."""
 
     def __init__(self, tokens: Tensor, batch_size: int, block_size: int) -> None:
-        """`tokens` (N,) int64. ValueError if a split cannot fill one block and the token after it."""
+        """`tokens` (N,) int64. ValueError unless training has a block and the token after it, and validation a target."""
         train, validation = split(tokens)
         self.splits: dict[Split, Tensor] = {"train": train, "validation": validation}
         self.batch_size, self.block_size = batch_size, block_size
@@ -59,6 +59,7 @@ class Batches:
         whole = (len(data) - 1) // self.block_size * self.block_size  # tokens that fill whole blocks
         x, y = data[:whole].view(-1, self.block_size), data[1 : whole + 1].view(-1, self.block_size)
         rows = max(1, TOKENS_AT_ONCE // self.block_size)
-        yield from zip(x.split(rows), y.split(rows), strict=True)
+        if whole > 0:
+            yield from zip(x.split(rows), y.split(rows), strict=True)
         if whole < len(data) - 1:
             yield data[whole:-1].unsqueeze(0), data[whole + 1 :].unsqueeze(0)

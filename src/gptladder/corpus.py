@@ -94,7 +94,10 @@ def _read_folder(folder: Path) -> str:
 
 def stand_in(note: str = "asked for by name") -> Corpus:
     """About a megabyte that this project's own GPT wrote; `stand_in/README.md` says how."""
-    packed = resources.files(__package__).joinpath("stand_in", "stand_in.txt.xz").read_bytes()
+    file = resources.files(__package__).joinpath("stand_in", "stand_in.txt.xz")
+    if not file.is_file():
+        raise InputError(f"the stand-in text {file} is missing from this installation; install gptladder again")
+    packed = file.read_bytes()
     return Corpus(STAND_IN, lzma.decompress(packed).decode(), stand_in=True, note=note)
 
 

@@ -168,6 +168,6 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """A line per finding, and below a problem the command that cures it."""
     for finding in findings:
         mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  " if finding.serious else "[yellow]note[/yellow]"
-        console.print(f"{mark} {finding.subject:<9} {finding.found}")
+        console.print(f"{mark} {finding.subject:<9} {finding.found}", soft_wrap=True)
         if finding.cure:
-            console.print(f"               cure: {finding.cure}", style="bold", markup=False)
+            console.print(f"               cure: {finding.cure}", style="bold", markup=False, soft_wrap=True)

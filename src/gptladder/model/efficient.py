@@ -74,7 +74,7 @@ class FusedHead(FusedAttention):
 
 def _joined(parts: Sequence[Tensor]) -> nn.Parameter:
     """The rows of several weights as one weight, gradients included."""
-    whole = nn.Parameter(torch.cat([part.detach() for part in parts]))
+    whole = nn.Parameter(torch.cat([part.detach() for part in parts]), requires_grad=parts[0].requires_grad)
     gradients = [part.grad for part in parts if part.grad is not None]
     whole.grad = torch.cat(gradients) if len(gradients) == len(parts) else None
     return whole
@@ -82,7 +82,7 @@ def _joined(parts: Sequence[Tensor]) -> nn.Parameter:
 
 def _parted(whole: nn.Parameter, count: int) -> list[nn.Parameter]:
     """The inverse of `_joined`: equal shares of the rows."""
-    parts = [nn.Parameter(rows.clone()) for rows in whole.detach().chunk(count)]
+    parts = [nn.Parameter(rows.clone(), whole.requires_grad) for rows in whole.detach().chunk(count)]
     if whole.grad is not None:
         for part, rows in zip(parts, whole.grad.chunk(count), strict=True):
             part.grad = rows.clone()

@@ -5,7 +5,7 @@ B batch, T time, C channels (n_embd), V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Embedding(nn.Module):
 class LanguageModel(nn.Module):
     """Embed, pass through the layers, unembed. A rung is the list of layers it is given."""
 
-    def __init__(self, config: GPTConfig, embed: nn.Module, layers: Iterable[nn.Module], unembed: nn.Module) -> None:
+    def __init__(self, config: GPTConfig, embed: nn.Module, layers: Iterable[nn.Module], unembed: nn.Linear) -> None:
         """`embed` (B, T) -> (B, T, C), each layer (B, T, C) -> (B, T, C), `unembed` (B, T, C) -> (B, T, V)."""
         super().__init__()
         self.config = config
@@ -51,13 +51,17 @@ class LanguageModel(nn.Module):
         return self.unembed(x)
 
 
-def initialise(model: nn.Module) -> None:
-    """Small random weights and zero biases, in place, as in GPT-2 (Radford et al. 2019): a first loss near ln V."""
+def initialise(model: LanguageModel, spread: Callable[[nn.Linear], float]) -> None:
+    """Normal weights of that spread and zero biases in every linear layer, in place, and a quiet unembedding.
+
+    Logits near 0 give a first loss near ln V: an untrained model should not pretend to know.
+    """
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=spread(module))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    nn.init.normal_(model.unembed.weight, std=0.01)
 
 
 class GPT(LanguageModel):
@@ -65,11 +69,14 @@ class GPT(LanguageModel):
 
     def __init__(self, config: GPTConfig) -> None:
         """n_layer blocks and a last norm: 10.79 million parameters at the published size."""
+        embed = Embedding(config)
         blocks = [Block(config) for _ in range(config.n_layer)]
         super().__init__(
             config,
-            embed=Embedding(config),
+            embed=embed,
             layers=[*blocks, LayerNorm(config.n_embd)],
             unembed=nn.Linear(config.n_embd, config.vocab_size, bias=False),
         )
-        initialise(self)
+        initialise(self, spread=lambda layer: 0.02)  # as in GPT-2, and the same for the tables
+        for table in (embed.token, embed.position):
+            nn.init.normal_(table.weight, std=0.02)

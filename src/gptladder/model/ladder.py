@@ -16,7 +16,7 @@ from .averaging import Average
 from .bigram import Bigram
 from .block import Block, LayerNorm, PlainBlock, PostNormBlock
 from .config import GPTConfig, Recipe
-from .gpt import GPT, Embedding, LanguageModel
+from .gpt import GPT, Embedding, LanguageModel, initialise
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,7 @@ def _skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
     """
     unembed = nn.Linear(config.n_embd, config.vocab_size, bias=False)
     model = LanguageModel(config, Embedding(config), layers, unembed)
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=(2 * module.in_features) ** -0.5)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    nn.init.normal_(unembed.weight, std=0.01)  # an untrained model should not pretend to know
+    initialise(model, spread=lambda layer: (2 * layer.in_features) ** -0.5)
     return model
 
 

@@ -46,9 +46,9 @@ def verdict(rung: Rung, recipe: Recipe, corpus_sha256: str, loss: float) -> str:
     """Inside, above or below the rung's band; "not comparable" on another text or with other settings than its own."""
     if corpus_sha256 != corpora.SHA256 or recipe != RECIPES[rung.recipe]:
         return NOT_COMPARABLE
-    if loss > rung.expected_loss + rung.band:
-        return ABOVE
-    return BELOW if loss < rung.expected_loss - rung.band else INSIDE
+    if loss < rung.expected_loss - rung.band:
+        return BELOW
+    return INSIDE if loss <= rung.expected_loss + rung.band else ABOVE  # a loss that is no number is not inside
 
 
 def row_of(run: Run) -> Row:

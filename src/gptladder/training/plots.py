@@ -40,7 +40,8 @@ def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, pa
                       ha="center", color=WARM, fontsize=10, fontweight="bold")  # fmt: skip
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.legend(frameon=False, fontsize=9)
+    if axes.get_legend_handles_labels()[0]:  # nothing is labelled yet where a run was stopped at once
+        axes.legend(frameon=False, fontsize=9)
     figure.savefig(path)
 
 

@@ -158,6 +158,7 @@ def begin(
     started = time.perf_counter() if started is None else started
     checkpoint.check_out(folder)
     tokenizer, batches, model = _prepare(recipe, corpus, seed, device, threads, fused)
+    optimizer = adamw(model, recipe)
     config = asdict(recipe.config(len(tokenizer)))
     run = checkpoint.create(
         folder,
@@ -176,8 +177,10 @@ def begin(
         },
         tokenizer,
         model,
+        optimizer,
+        {"step": 0, "seconds": 0.0, "train_seconds": 0.0, "best_step": 0, "best_loss": None},
     )
-    return Training(run, recipe, seed, batches, model, adamw(model, recipe), started)
+    return Training(run, recipe, seed, batches, model, optimizer, started)
 
 
 def recipe_of(run: checkpoint.Run) -> Recipe:
@@ -214,7 +217,7 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
             seconds_before=facts["seconds"],
             train_seconds_before=facts["train_seconds"],
             best_step=facts["best_step"],
-            best_loss=facts["best_loss"],
+            best_loss=math.inf if facts["best_loss"] is None else facts["best_loss"],
         )
     except KeyError as error:
         raise InputError(f"the newest state of {folder} lacks {error}; remove it to resume from the one before") from None

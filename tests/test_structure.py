@@ -1,0 +1,151 @@
+"""The house: rooms import to the left, imports stay light, everything public is explained."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+import gptladder
+
+PACKAGE = Path(gptladder.__file__).parent
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+EVERY_FILE = pytest.mark.parametrize("file", FILES)
+ROOMS = [
+    *({"__init__", "errors", "files"}, {"tokenizer", "batches", "corpus"}, {"model"}, {"rungs"}, {"checkpoint"}, {"sampling"}),
+    *({"training"}, {"doctor"}, {"terminal"}, {"cli"}, {"__main__"}),
+]
+HEAVY = ("torch", "numpy", "matplotlib", "safetensors")
+
+
+def room_of(file):
+    return PurePosixPath(file).parts[0].removesuffix(".py")
+
+
+def level_of(room):
+    return next((level for level, rooms in enumerate(ROOMS) if room in rooms), None)
+
+
+def rooms_imported(file, text):
+    """The package's rooms that a file imports, wherever in the file."""
+    depth, rooms = len(PurePosixPath(file).parts), set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "gptladder"]
+            rooms |= {[*name.split("."), "__init__"][1] for name in names}
+        elif isinstance(node, ast.ImportFrom):
+            path = (node.module or "").split(".") if node.module else []
+            if not node.level and path[:1] == ["gptladder"]:
+                path = path[1:]
+            elif node.level != depth:
+                continue  # torch and the like, or a neighbour in the same room
+            rooms |= (
+                {path[0]} if path else {alias.name if level_of(alias.name) is not None else "__init__" for alias in node.names}
+            )
+    return rooms
+
+
+def strays(file, text):
+    """Rooms that a file imports and that are neither its own nor to the left of it."""
+    own = room_of(file)
+    return {room for room in rooms_imported(file, text) if room != own and not (level_of(room) or 0) < level_of(own)}
+
+
+def public_things(file):
+    """Names of the public functions, classes and methods of a file, each with its docstring."""
+
+    def walk(body, prefix):
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                yield prefix + node.name, ast.get_docstring(node)
+                if isinstance(node, ast.ClassDef):
+                    yield from walk(node.body, f"{prefix}{node.name}.")
+
+    return list(walk(ast.parse((PACKAGE / file).read_text()).body, ""))
+
+
+def run_python(script):
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+@EVERY_FILE
+def test_every_file_is_in_a_room(file):
+    assert level_of(room_of(file)) is not None
+
+
+@EVERY_FILE
+def test_a_room_imports_only_rooms_to_its_left(file):
+    assert strays(file, (PACKAGE / file).read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("model/gpt.py", "from .block import Block\nimport torch", set()),
+        ("model/gpt.py", "from ..tokenizer import CharTokenizer", set()),
+        ("model/gpt.py", "from ..training.loss import cross_entropy", {"training"}),
+        ("model/gpt.py", "def f():\n    from .. import training, corpus", {"training"}),
+        ("model/gpt.py", "import gptladder.cli", {"cli"}),
+        ("rungs.py", "from gptladder.sampling.text import stream_text", {"sampling"}),
+        ("tokenizer.py", "from .batches import split", {"batches"}),
+        ("training/run.py", "from .. import __version__, checkpoint", set()),
+        ("cli.py", "from . import __version__\nfrom .terminal import show", set()),
+        ("doctor.py", "from .terminal import show", {"terminal"}),
+    ],
+)
+def test_the_law_of_rooms_catches_strays(file, text, expected):
+    assert strays(file, text) == expected
+
+
+def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
+    script = "import sys, gptladder, gptladder.cli; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    result = run_python(script)
+    assert result.returncode == 0, result.stderr
+    assert {"gptladder", "typer"} <= set(result.stdout.split())
+    assert not set(result.stdout.split()) & set(HEAVY)
+
+
+def test_importing_every_module_prints_nothing_and_draws_no_random_number():
+    modules = [("gptladder." + f.removesuffix(".py").replace("/", ".")).removesuffix(".__init__") for f in FILES]
+    modules.remove("gptladder.__main__")
+    script = f"""
+import importlib, torch
+state, count = torch.get_rng_state(), torch.get_num_threads()
+for name in {modules!r}:
+    importlib.import_module(name)
+assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == count
+assert torch.get_default_dtype() == torch.float32
+"""
+    result = run_python(script)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@EVERY_FILE
+def test_every_module_begins_with_a_docstring(file):
+    assert ast.get_docstring(ast.parse((PACKAGE / file).read_text()))
+
+
+@EVERY_FILE
+def test_everything_public_has_a_docstring(file):
+    assert [name for name, docstring in public_things(file) if not docstring] == []
+
+
+def test_the_reader_of_public_things_sees_them():
+    names = [name for name, _ in public_things("model/attention.py")]
+    assert names == ["softmax", "causal_softmax", "Head", "Head.forward", "MultiHeadAttention", "MultiHeadAttention.forward"]
+
+
+@EVERY_FILE
+def test_no_bare_assert_guards_anything(file):
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse((PACKAGE / file).read_text())))
+
+
+@EVERY_FILE
+def test_nothing_is_pickled_or_executed_from_text(file):
+    tree = ast.parse((PACKAGE / file).read_text())
+    used = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not (used | imported) & {"exec", "eval", "pickle", "torch.save", "torch.load", "__import__"}
