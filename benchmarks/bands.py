@@ -1,6 +1,6 @@
 """The spread of each small rung's loss over seeds, from which the bands in `model/ladder.py` come.
 
-    python benchmarks/bands.py --out bands.json [RUNG ...]
+    python benchmarks/bands.py [RUNG ...] [--out bands.json]
 
 Trains every rung and control (or those named) with seeds 1 to 5 on TinyShakespeare and prints a table with the band
 that follows: max(0.03, three standard deviations). About a quarter of an hour on two cores.
@@ -57,7 +57,7 @@ def main() -> None:
     """Measures, prints a row as soon as it is known, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rungs", nargs="*", default=[name for name in ALL if name != "gpt"])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("bands.json"))
     arguments = parser.parse_args()
     text = corpus.local_tinyshakespeare()
     if text is None:

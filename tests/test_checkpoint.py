@@ -41,8 +41,8 @@ def model_of(run: Run) -> nn.Module:
 def new_run(folder: Path, rung: str = "gpt") -> tuple[Run, nn.Module]:
     """A new run folder and the fused model in training that belongs to it."""
     torch.manual_seed(0)
-    model = build(rung, checkpoint.GPTConfig(**MODEL))
-    return create(folder, config(rung), TOKENIZER, model), fuse(model)
+    model = fuse(build(rung, checkpoint.GPTConfig(**MODEL)))
+    return create(folder, config(rung), TOKENIZER, model, stepped(model, 0), {"step": 0}), model
 
 
 def stepped(model: nn.Module, steps: int = 1) -> torch.optim.Optimizer:
@@ -327,7 +327,8 @@ def test_nothing_in_the_package_pickles():
 def test_a_new_run_is_whole_and_alone(tmp_path: Path):
     new_run(tmp_path / "deep" / "run")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["run"]
-    assert {path.name for path in (tmp_path / "deep" / "run").iterdir()} == set(FILES)
+    assert {path.name for path in (tmp_path / "deep" / "run").iterdir()} == {*FILES, "state", "metrics.jsonl"}
+    assert [state.name for state in Run.open(tmp_path / "deep" / "run").states()] == ["step-000000000"]
 
 
 def test_an_empty_folder_may_be_given(tmp_path: Path):
@@ -352,7 +353,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "precious"
 
 
-@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("at", range(15))
 def test_a_failed_creation_leaves_nothing(at: int, tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch):
     """The disk is full at the first, second, ... flush; the folder that was there before stays as it is."""
     calls, fsync = [], os.fsync
@@ -383,7 +384,7 @@ def test_a_failed_saving_leaves_the_older_state(at: int, tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space left"):
         run.save_state(model, optimizer, {"step": 2})
     monkeypatch.setattr(os, "fsync", fsync)
-    assert [path.name for path in (tmp_path / "run" / "state").iterdir()] == ["step-000000001"]
+    assert sorted(path.name for path in (tmp_path / "run" / "state").iterdir()) == ["step-000000000", "step-000000001"]
     assert run.load_state(fuse(model_of(run)), stepped(fuse(model_of(run))))["step"] == 1
 
 

@@ -167,6 +167,8 @@ class Run:
         """What `load_state` needs to go on from `facts["step"]` bit for bit; older states than the newest two go."""
         states = self.folder / STATES
         final = states / f"step-{facts['step']:09d}"
+        if final.exists():
+            return  # it is the same, and to remove it for a moment could lose the only one
         temporary = states / f".{final.name}.new"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -178,7 +180,6 @@ class Run:
             content = {**facts, **hashes, "format": FORMAT}
             sealed = {**content, "sha256": _sha256(json.dumps(content).encode())}
             write_atomically(temporary / STATE, json.dumps(sealed).encode())
-            shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -259,6 +260,7 @@ def create(
     try:
         write_atomically(temporary / CONFIG, json.dumps({"format": FORMAT, **config}, indent=2).encode())
         write_atomically(temporary / TOKENIZER, tokenizer.to_json().encode())
+        write_atomically(temporary / METRICS, b"")
         run = Run(temporary, dict(config), tokenizer, GPTConfig(**config["model"]))
         run.save_model(model, 0, None)
         run.save_state(model, optimizer, facts)

@@ -19,8 +19,9 @@ from gptladder.model.config import Recipe
 from gptladder.model.ladder import CONTROLS, RECIPES, RUNGS, Rung
 from gptladder.rungs import build
 from gptladder.training.climb import SAMPLE, Row, climb, row_of, verdict
+from gptladder.training.metrics import read_metrics
 from gptladder.training.plots import ladder_plot
-from gptladder.training.run import Training, begin, read_metrics
+from gptladder.training.run import Training, begin
 
 CPU = torch.device("cpu")
 SMALL_RUNGS = [rung for rung in RUNGS if rung.name != "gpt"]

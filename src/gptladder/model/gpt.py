@@ -51,17 +51,17 @@ class LanguageModel(nn.Module):
         return self.unembed(x)
 
 
-def initialise(model: LanguageModel, spread: Callable[[nn.Linear], float]) -> None:
-    """Normal weights of that spread and zero biases in every linear layer, in place, and a quiet unembedding.
+def initialise(model: LanguageModel, spread: Callable[[nn.Linear], float], unembedding: float) -> None:
+    """Normal weights of these spreads and zero biases in every linear layer, in place.
 
-    Logits near 0 give a first loss near ln V: an untrained model should not pretend to know.
+    A small `unembedding` gives logits near 0 and a first loss near ln V: an untrained model should not pretend to know.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=spread(module))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.normal_(model.unembed.weight, std=0.01)
+    nn.init.normal_(model.unembed.weight, std=unembedding)
 
 
 class GPT(LanguageModel):
@@ -77,6 +77,6 @@ class GPT(LanguageModel):
             layers=[*blocks, LayerNorm(config.n_embd)],
             unembed=nn.Linear(config.n_embd, config.vocab_size, bias=False),
         )
-        initialise(self, spread=lambda layer: 0.02)  # as in GPT-2, and the same for the tables
+        initialise(self, spread=lambda layer: 0.02, unembedding=0.002)  # 0.02 as in GPT-2, for the tables too
         for table in (embed.token, embed.position):
             nn.init.normal_(table.weight, std=0.02)

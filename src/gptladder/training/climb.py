@@ -22,8 +22,9 @@ from ..model.ladder import RECIPES, Rung
 from ..rungs import rung_named
 from ..sampling.text import stream_run
 from .devices import default_threads
+from .metrics import read_metrics
 from .plots import ladder_plot
-from .run import Training, begin, check_corpus, read_metrics, recipe_of, versions
+from .run import Training, begin, check_corpus, recipe_of, versions
 
 SAMPLE = 300  # characters of text that each rung shows
 INSIDE, ABOVE, BELOW, NOT_COMPARABLE = "inside", "above", "below: leak suspected", "not comparable"

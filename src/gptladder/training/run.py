@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,11 +26,10 @@ from ..tokenizer import CharTokenizer
 from .devices import choose_device
 from .loop import Step, evaluate, train
 from .loss import cross_entropy
+from .metrics import LOG_EVERY, metrics_of, read_metrics
 from .optimizers import adamw
 from .plots import loss_plot
 from .schedules import learning_rate
-
-LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
 def versions() -> dict[str, str]:
@@ -116,19 +114,6 @@ class Training:
                 "best_loss": self.best_loss,
             },
         )
-
-
-def metrics_of(step: Step) -> dict[str, float]:
-    """A step as a line of metrics.jsonl; what was not measured, or is no number, is left out."""
-    line = {
-        "step": step.step,
-        "seconds": round(step.seconds, 3),
-        "train_seconds": round(step.train_seconds, 3),
-        "train_loss": None if step.train_loss is None else step.train_loss.item(),
-        "validation_loss": step.validation_loss,
-        "tokens_per_second": round(step.tokens_per_second),
-    }
-    return {name: value for name, value in line.items() if value is not None and math.isfinite(value)}
 
 
 def _prepare(
@@ -225,21 +210,6 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
     kept = [line for line in read_metrics(folder) if line["step"] <= training.done and training.done > 0]
     write_atomically(folder / checkpoint.METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
     return training
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last one that a crash cut short is left out. InputError if it is no such file."""
-    path = folder / checkpoint.METRICS
-    texts = checkpoint.read(path).decode(errors="replace").splitlines()
-    lines: list[dict[str, Any]] = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-            lines.append({**line, "step": int(line["step"])})
-        except (ValueError, KeyError, TypeError):
-            if number < len(texts):
-                raise InputError(f"{path} is damaged in line {number}; remove that line") from None
-    return lines
 
 
 def evaluate_run(run: checkpoint.Run, corpus: Corpus, device: torch.device) -> float:
