@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gptladder import checkpoint, corpus
-from gptladder.checkpoint import Run, check_out, create, load_tensors, new_folder, newest_run, save_tensors
+from gptladder.checkpoint import Run, check_out, create, new_folder, newest_run
 from gptladder.errors import InputError
 from gptladder.model.efficient import fuse
 from gptladder.rungs import build
+from gptladder.tensors import load_tensors, save_tensors
 from gptladder.tokenizer import CharTokenizer
 from gptladder.training.run import resume
 

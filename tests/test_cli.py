@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from gptladder import __version__, corpus
-from gptladder.checkpoint import Run, load_tensors
+from gptladder.checkpoint import Run
 from gptladder.model.config import Recipe
 from gptladder.model.ladder import RECIPES
+from gptladder.tensors import load_tensors
 from gptladder.training import loop
 from gptladder.training.metrics import read_metrics
 from gptladder.training.run import recipe_of

@@ -15,8 +15,9 @@ PACKAGE = Path(gptladder.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES)
 ROOMS = [
-    *({"__init__", "errors", "files"}, {"tokenizer", "batches", "corpus"}, {"model"}, {"rungs"}, {"checkpoint"}, {"sampling"}),
-    *({"training"}, {"doctor"}, {"terminal"}, {"cli"}, {"__main__"}),
+    {"__init__", "errors", "files"},
+    {"tokenizer", "batches", "corpus", "tensors"},
+    *({"model"}, {"rungs"}, {"checkpoint"}, {"sampling"}, {"training"}, {"doctor"}, {"terminal"}, {"cli"}, {"__main__"}),
 ]
 HEAVY = ("torch", "numpy", "matplotlib", "safetensors")
 

@@ -16,16 +16,14 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from .errors import InputError, as_input_error
@@ -33,9 +31,9 @@ from .files import flush_folder, write_atomically
 from .model.config import GPTConfig
 from .model.efficient import unfuse
 from .rungs import build
+from .tensors import FORMAT, load_strictly, load_tensors, read_facts, save_tensors
 from .tokenizer import CharTokenizer
 
-FORMAT = "gptladder-run-1"
 CONFIG, TOKENIZER, WEIGHTS, METRICS, STATES = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "state"
 MOMENTS, STATE = "optimizer.safetensors", "state.json"  # beside WEIGHTS in each state
 CONFIG_KEYS = (
@@ -43,57 +41,6 @@ CONFIG_KEYS = (
     *("seed", "device", "threads", "compiled", "fused", "versions"),
 )
 STATES_KEPT = 2
-
-
-def fingerprint(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
-    """A sha256 of the facts and of the tensors' names, types, shapes and numbers, the same whatever the order."""
-    digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:
-    """Writes tensors and a few facts as one safetensors file, atomically; returns the hash that `load_tensors` checks."""
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    facts = {**(facts or {}), "format": FORMAT}
-    sha256 = fingerprint(on_cpu, facts)
-    write_atomically(path, save(on_cpu, {**facts, "sha256": sha256}))
-    return sha256
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[safe_open]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; a run folder is complete or of no use: copy it again") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged ({error}); copy the run folder again") from None
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (on the CPU) and facts of a safetensors file. InputError if it is missing, cut short or changed."""
-    with _opened(path) as file:
-        facts: dict[str, str] = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a safe_open, not a dict
-    rest = {name: fact for name, fact in facts.items() if name != "sha256"}
-    ours = facts.get("format") == FORMAT or "sha256" in facts  # a learner's own loop may save without a hash
-    if ours and facts.get("sha256") != fingerprint(tensors, rest):
-        raise InputError(f"{path} was changed since it was written; copy the run folder again")
-    return tensors, facts
-
-
-def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Puts the tensors into the model. InputError unless names and shapes agree exactly."""
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{path} holds another model than config.json describes: {first}") from None
 
 
 def read(path: Path) -> bytes:
@@ -125,8 +72,7 @@ class Run:
         if not folder.is_dir():
             raise InputError(f"no run folder {folder}; give one, or train one: gptladder train")
         config_bytes, tokenizer_bytes = read(folder / CONFIG), read(folder / TOKENIZER)
-        with _opened(folder / WEIGHTS) as file:
-            facts = file.metadata() or {}
+        facts = read_facts(folder / WEIGHTS)
         for name, data in ((CONFIG, config_bytes), (TOKENIZER, tokenizer_bytes)):
             if facts.get(name, found := _sha256(data)) != found:
                 raise InputError(f"{folder / name} is not what {WEIGHTS} was saved with; copy the run folder again")
@@ -250,11 +196,10 @@ def create(
     InputError if the folder exists and is not empty, or cannot be made.
     """
     check_out(folder)
-    temporary = folder.parent / f".{folder.name}.new"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide a run from the people it is shared with
     except OSError as error:
         raise InputError(f"cannot write {folder} ({error.strerror}); give another folder with --out") from None
     try:

@@ -93,6 +93,7 @@ def train(
             "--seed": seed,
             "--device": device,
             "--written-out": written_out or None,
+            "--show": show or None,
         }
         if given := [name for name, value in own.items() if value is not None]:
             raise InputError(f"{', '.join(given)} with --resume: a run goes on as it began; leave that out")
@@ -170,11 +171,12 @@ def sample(
     opened = checkpoint.Run.open(run or checkpoint.newest_run())
     with as_input_error("prompt: "):
         encode_prompt(opened.tokenizer, prompt)
+    drawn = time.time_ns() % 1_000_000 if seed is None else seed
+    pieces = stream_run(opened, prompt, tokens, sampling, drawn, choose_device(device))
     if seed is None:
-        seed = time.time_ns() % 1_000_000
-        print(f"{opened.folder}, --seed {seed}", file=sys.stderr)
+        print(f"{opened.folder}, --seed {drawn}", file=sys.stderr)
     sys.stdout.write(prompt)
-    for text in stream_run(opened, prompt, tokens, sampling, seed, choose_device(device)):
+    for text in pieces:
         sys.stdout.write(text)
         sys.stdout.flush()
     sys.stdout.write("\n")

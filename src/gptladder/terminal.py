@@ -16,6 +16,7 @@ from types import FrameType
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -53,7 +54,7 @@ def warn_stand_in(note: str) -> None:
     errors.print(
         Panel(
             "Training text: the stand-in, about 1 MB written by this project's own GPT. It is not Shakespeare.\n"
-            f"Why: {note}.\n"
+            f"Why: {escape(note)}.\n"
             "For the real text: get tinyshakespeare.txt and set GPTLADDER_DATA to its folder, or give any text of\n"
             "yours with --corpus FILE. Losses on the stand-in cannot be compared with published ones.",
             title="STAND-IN CORPUS",
@@ -92,7 +93,7 @@ def follow(training: Training) -> None:
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
     plan = f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}"
     name = f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}"
-    console.print(f"{name}: {parameters:,} parameters, {plan}, in {run.folder}", soft_wrap=True)
+    console.print(f"{name}: {parameters:,} parameters, {plan}, in {escape(str(run.folder))}", soft_wrap=True)
     progress = Progress(
         TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=24),
@@ -140,10 +141,10 @@ def show_result(training: Training) -> None:
 def show_ladder(rows: Sequence[Row], folder: Path) -> None:
     """The table of a climb, and where its report lies."""
     table = Table(title="The ladder", title_justify="left")
-    for name in ("rung", "adds"):
-        table.add_column(name)
-    for name in ("parameters", "seconds", "validation loss", "published loss"):
-        table.add_column(name, justify="right")
+    table.add_column("rung", no_wrap=True)
+    table.add_column("adds")
+    for name in ("parameters", "seconds", "validation\nloss", "published\nloss"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for row in rows:
         published = "" if row.published_loss is None else f"{row.published_loss:.2f}"
@@ -168,6 +169,6 @@ def show_findings(findings: Sequence[Finding]) -> None:
     """A line per finding, and below a problem the command that cures it."""
     for finding in findings:
         mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  " if finding.serious else "[yellow]note[/yellow]"
-        console.print(f"{mark} {finding.subject:<9} {finding.found}", soft_wrap=True)
+        console.print(f"{mark} {finding.subject:<9} {escape(finding.found)}", soft_wrap=True)
         if finding.cure:
             console.print(f"               cure: {finding.cure}", style="bold", markup=False, soft_wrap=True)

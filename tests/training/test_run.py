@@ -23,11 +23,12 @@ import torch
 
 from gptladder import checkpoint
 from gptladder.batches import Batches
-from gptladder.checkpoint import Run, load_tensors
+from gptladder.checkpoint import Run
 from gptladder.corpus import Corpus, load
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
 from gptladder.model.efficient import unfuse
+from gptladder.tensors import load_tensors
 from gptladder.training.loop import Step, evaluate
 from gptladder.training.loss import uniform_loss
 from gptladder.training.run import LOG_EVERY, Training, begin, evaluate_run, read_metrics, recipe_of, resume

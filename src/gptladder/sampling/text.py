@@ -48,6 +48,6 @@ def stream_run(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[str]:
-    """`stream_text` by the best model of a run folder, fused."""
+    """`stream_text` by the best model of a run folder, fused. It is loaded at once: InputError if it is damaged."""
     model = fuse(run.model()).to(device)
-    yield from stream_text(model, run.tokenizer, run.model_config.block_size, prompt, count, sampling, seed)
+    return stream_text(model, run.tokenizer, run.model_config.block_size, prompt, count, sampling, seed)
