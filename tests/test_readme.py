@@ -21,7 +21,7 @@ def code_blocks(language: str) -> list[str]:
 
 def tree_paths() -> set[str]:
     """The paths in the README's tree: indentation by two spaces, folders end in a slash."""
-    block = next(block for block in code_blocks("") if block.startswith("src/gptladder/"))
+    block = next(block for block in code_blocks("text") if block.startswith("src/gptladder/"))
     paths, folders = set(), []
     for line in block.splitlines():
         depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]

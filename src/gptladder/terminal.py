@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -140,7 +141,7 @@ def show_result(training: Training) -> None:
 
 def show_ladder(rows: Sequence[Row], folder: Path) -> None:
     """The table of a climb, and where its report lies."""
-    table = Table(title="The ladder", title_justify="left")
+    table = Table(title="The ladder", title_justify="left", box=SIMPLE)
     table.add_column("rung", no_wrap=True)
     table.add_column("adds")
     for name in ("parameters", "seconds", "validation\nloss", "published\nloss"):
@@ -152,7 +153,7 @@ def show_ladder(rows: Sequence[Row], folder: Path) -> None:
             *(row.rung, row.adds, f"{row.parameters:,}", f"{row.seconds:.0f}"),
             *(f"{row.validation_loss:.3f}", published, row.verdict),
         )
-    console.print(table)
+    console.print(table, width=console.width if console.is_terminal else 110)
     best = min((row for row in rows if (folder / row.rung).is_dir()), key=lambda row: row.validation_loss)
     print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Next, let the best of them write more:")
     print(f"  {command('sample', folder / best.rung)}")
