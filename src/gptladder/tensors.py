@@ -1,4 +1,4 @@
-"""Tensors in a file, with a hash that shows any change: safetensors, never pickle."""
+"""Tensors in a file, with a hash that shows any change: safetensors, nothing pickled."""
 
 from __future__ import annotations
 

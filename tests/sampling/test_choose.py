@@ -62,8 +62,8 @@ def test_greedy_takes_the_largest_and_draws_nothing():
 
 
 def test_a_low_temperature_is_nearly_greedy():
-    logits = normal(50, 11)
-    assert torch.equal(choose_next(logits, Sampling(1e-6), seeded()), logits.argmax(-1))
+    logits = 1000 * normal(50, 11)
+    assert torch.equal(choose_next(logits, Sampling(1e-3), seeded()), logits.argmax(-1))
 
 
 def test_a_high_temperature_is_nearly_fair():
@@ -196,7 +196,8 @@ def test_top_p_counts_what_top_k_left():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": -0.1}, r"temperature is -0.1; it must be 0 \(greedy\) or more"),
+        ({"temperature": -0.1}, r"temperature is -0.1; it must be 0 \(greedy\) or at least 0.001"),
+        ({"temperature": 1e-40}, r"temperature is 1e-40; it must be 0 \(greedy\) or at least 0.001"),
         ({"temperature": math.nan}, "temperature is nan; it must be"),
         ({"temperature": math.inf}, "temperature is inf; it must be"),
         ({"top_k": 0}, "top_k is 0; it must be 1 or more"),
