@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptladder import corpus
-from gptladder.model.ladder import RECIPES
-from gptladder.rungs import ALL
+from gptladder.rungs import ALL, RECIPES
 from gptladder.training.devices import choose_device, default_threads
 from gptladder.training.run import begin, versions
 

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from gptladder import corpus
 from gptladder.checkpoint import Run
+from gptladder.errors import InputError
+from gptladder.tensors import load_tensors
+from gptladder.tokenizer import CharTokenizer
 from gptladder.training.metrics import read_metrics
 from gptladder.training.run import resume
 
@@ -495,3 +499,40 @@ def test_after_all_that_the_older_run_goes_on(here: Path, gptladder: Call, small
     """The fixture itself: what the tests above compare is a run that works."""
     assert resume(here / "runs" / "older", corpus.load(str(small_file))).done == 20
     assert gptladder("sample", "--seed", "1", "--tokens", "3").code == 0
+
+
+# --- what was found by reading ---
+
+
+def test_a_run_is_not_measured_on_a_text_that_has_changed(gptladder: Call, here: Path):
+    assert gptladder(*TRAIN, "--out", "changed").code == 0
+    Path("good.txt").write_text(Path("good.txt").read_text() + "to me\n")
+    refused(gptladder, "evaluate", "changed", says="was trained on another text than")
+    assert gptladder("evaluate", "changed", "--corpus", "good.txt").code == 0
+
+
+def test_an_alphabet_of_another_run_is_refused_also_without_hashes(here: Path):
+    run = here / "runs/older"
+    tensors, _ = load_tensors(run / "model.safetensors")
+    save_file(tensors, run / "model.safetensors")  # as a learner's own loop may write it: no facts, no hash
+    assert Run.open(run).model_config.vocab_size == len(Run.open(run).tokenizer)
+    (run / "tokenizer.json").write_text('{"kind": "characters", "alphabet": "abc"}')
+    with pytest.raises(InputError, match=r"tokenizer.json belongs to another run \(it has 3 characters, the model \d+\)"):
+        Run.open(run)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"kind": "bpe", "alphabet": "abc"}', '{"kind": "characters", "alphabet": ""}', "[]", "{", "{}"]
+)
+def test_other_tokenizers_are_no_character_tokenizers(text: str):
+    with pytest.raises(ValueError, match="not a character tokenizer"):
+        CharTokenizer.from_json(text)
+
+
+@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "CUDA out of memory. Tried to allocate 2 GiB"])
+def test_too_little_memory_is_said_in_a_line(words: str, gptladder: Call, here: Path, monkeypatch: pytest.MonkeyPatch):
+    def begin(*_: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr("gptladder.training.run.begin", begin)
+    refused(gptladder, *TRAIN, says="does not fit into the memory; less: --set batch_size=")

@@ -404,7 +404,8 @@ def test_runs_of_the_same_second_get_different_names(tmp_path: Path):
 def test_the_newest_run_is_the_one_trained_last(trained: Path, tmp_path: Path):
     for name, when in (("b", 2_000_000), ("a", 3_000_000), ("c", 1_000_000)):
         shutil.copytree(trained, tmp_path / name)
-        os.utime(tmp_path / name / "model.safetensors", (when, when))
+        os.utime(tmp_path / name / "model.safetensors", (1_000_000, 1_000_000))
+        os.utime(tmp_path / name / "metrics.jsonl", (when, when))
     shutil.copytree(trained, tmp_path / ".killed-in-the-making.new")
     (tmp_path / "notes").mkdir()
     assert newest_run(tmp_path) == tmp_path / "a"

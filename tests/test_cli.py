@@ -19,7 +19,7 @@ import pytest
 from gptladder import __version__, corpus
 from gptladder.checkpoint import Run
 from gptladder.model.config import Recipe
-from gptladder.model.ladder import RECIPES
+from gptladder.rungs import RECIPES
 from gptladder.tensors import load_tensors
 from gptladder.training import loop
 from gptladder.training.metrics import read_metrics
@@ -183,6 +183,50 @@ def test_a_run_may_lie_anywhere(name: str, gptladder: Call, small_file: Path, pi
     assert (code, err) == (0, "")
     assert f"in {name}\n" in out
     assert said_command(out, "sample")[1] == name
+
+
+def test_an_empty_folder_that_is_there_is_filled(gptladder: Call, small_file: Path, pictureless: None):
+    here = Path("here")
+    here.mkdir()
+    before = here.stat().st_ino
+    assert gptladder("train", "bigram", "--corpus", small_file, "--out", here, "--steps", "1").code == 0
+    assert here.stat().st_ino == before, "a folder that may be a mount point is not replaced"
+    assert not [path.name for path in here.iterdir() if path.name.startswith(".")]
+    assert gptladder("evaluate", here).code == 0
+
+
+def test_the_present_folder_may_be_the_run(
+    gptladder: Call, small_file: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
+):
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    assert gptladder("train", "bigram", "--corpus", small_file, "--out", ".", "--steps", "1").code == 0
+    assert Run.open(Path()).config["rung"] == "bigram"
+
+
+def test_a_path_that_looks_like_a_formula_may_hold_the_text(gptladder: Call, small_file: Path):
+    folder = Path(r"$\x$")
+    folder.mkdir()
+    (folder / r"$\y$.txt").write_bytes(small_file.read_bytes())
+    assert gptladder("train", "bigram", "--corpus", folder / r"$\y$.txt", "--out", "run", "--steps", "1").code == 0
+    assert (Path("run") / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_stop_in_the_last_step_ends_the_command_too(gptladder: Call, small_file: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else a climb would go on to its next rung."""
+    monkeypatch.setattr("gptladder.training.run.loss_plot", lambda *_: signal.raise_signal(signal.SIGINT))
+    code, out, _ = gptladder("train", "bigram", "--corpus", small_file, "--out", "run", "--steps", "1")
+    assert code == 130
+    assert said_command(out, "train") == ["train", "--resume", "run"]
+
+
+def test_other_versions_are_pointed_out_when_a_run_goes_on(
+    gptladder: Call, run_folder: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gptladder.terminal.versions", lambda: {"gptladder": "9", "torch": "9", "python": "9"})
+    code, _, err = gptladder("train", "--resume", run_folder)
+    assert code == 0
+    assert "other versions than this run began with: gptladder" in err
 
 
 def test_offline_the_stand_in_is_announced_and_recorded(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import namedtuple
@@ -137,3 +139,24 @@ def test_the_exit_code_tells_whether_a_training_can_begin(
     ill = gptladder("doctor")
     assert (ill.code, ill.err) == (1, "")
     assert "cure: unset GPTLADDER_DATA" in ill.out
+
+
+def without_torch(verb: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own, on a machine where torch does not load."""
+    script = f"import sys; sys.modules['torch'] = None; sys.argv = ['', {verb!r}]; from gptladder.cli import main; main()"
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=60, check=False)
+
+
+def test_the_doctor_speaks_even_where_torch_does_not_load(tmp_path: Path):
+    result = without_torch("doctor", tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert re.search(r"no +torch +does not load", result.stdout)
+    assert "cure: make setup" in result.stdout
+
+
+def test_the_other_verbs_send_to_the_doctor_where_torch_does_not_load(tmp_path: Path):
+    result = without_torch("train", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: something that is needed does not load")
+    assert result.stderr.endswith("gptladder doctor\n")

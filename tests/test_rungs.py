@@ -9,8 +9,9 @@ import torch
 
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
-from gptladder.model.ladder import CONTROLS, RECIPES, RUNGS
-from gptladder.rungs import ALL, build, changed, recipe_for, rung_named
+from gptladder.model.controls import CONTROLS
+from gptladder.model.ladder import RUNGS
+from gptladder.rungs import ALL, RECIPES, build, changed, recipe_for, rung_named
 from laws import ODD, tokens_of
 
 

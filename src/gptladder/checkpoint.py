@@ -74,7 +74,7 @@ class Run:
         config_bytes, tokenizer_bytes = read(folder / CONFIG), read(folder / TOKENIZER)
         facts = read_facts(folder / WEIGHTS)
         for name, data in ((CONFIG, config_bytes), (TOKENIZER, tokenizer_bytes)):
-            if facts.get(name, found := _sha256(data)) != found:
+            if name in facts and facts[name] != _sha256(data):
                 raise InputError(f"{folder / name} is not what {WEIGHTS} was saved with; copy the run folder again")
         try:
             config = json.loads(config_bytes)
@@ -91,6 +91,9 @@ class Run:
             model_config = GPTConfig(**config["model"])
         except (TypeError, ValueError) as error:
             raise InputError(f"{folder / CONFIG} describes no model: {error}") from None
+        if len(tokenizer) != model_config.vocab_size:
+            sizes = f"{len(tokenizer)} characters, the model {model_config.vocab_size}"
+            raise InputError(f"{folder / TOKENIZER} belongs to another run (it has {sizes}); copy the run folder again")
         return cls(folder, config, tokenizer, model_config)
 
     def model(self) -> nn.Module:
@@ -152,9 +155,7 @@ class Run:
         for name, parameter in model.named_parameters():
             prefix = f"{name}/"
             found = {key.removeprefix(prefix): value for key, value in moments.items() if key.startswith(prefix)}
-            optimizer.state[parameter] = {
-                key: value if value.dim() == 0 else value.to(parameter.device) for key, value in found.items()
-            }
+            optimizer.state[parameter] = {key: value.to(parameter.device, copy=True) for key, value in found.items()}
         return facts
 
 
@@ -196,9 +197,10 @@ def create(
     InputError if the folder exists and is not empty, or cannot be made.
     """
     check_out(folder)
+    home = folder if folder.is_dir() else folder.parent  # beside its place; inside a folder that is there already
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        home.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=home, prefix=".new-run."))
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide a run from the people it is shared with
     except OSError as error:
         raise InputError(f"cannot write {folder} ({error.strerror}); give another folder with --out") from None
@@ -209,13 +211,16 @@ def create(
         run = Run(temporary, dict(config), tokenizer, GPTConfig(**config["model"]))
         run.save_model(model, 0, None)
         run.save_state(model, optimizer, facts)
-        if folder.is_dir():
-            folder.rmdir()  # empty, as checked; some systems do not rename onto a folder
-        temporary.rename(folder)
+        if home == folder:
+            for name in (STATES, TOKENIZER, METRICS, WEIGHTS, CONFIG):  # no run before the last of them
+                (temporary / name).rename(folder / name)
+            temporary.rmdir()
+        else:
+            temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    flush_folder(folder.parent)
+    flush_folder(home)
     return Run.open(folder)
 
 
@@ -240,4 +245,4 @@ def newest_run(root: Path = Path("runs")) -> Path:
     runs = [file.parent for file in root.glob(f"[!.]*/{WEIGHTS}")]  # a dot begins one that was killed in the making
     if not runs:
         raise InputError(f"no run in {root}/; give a run folder, or train one: gptladder train")
-    return max(runs, key=lambda run: (run / WEIGHTS).stat().st_mtime)
+    return max(runs, key=lambda run: max(file.stat().st_mtime for file in (run / WEIGHTS, run / METRICS) if file.exists()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
+from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,7 +54,8 @@ def version(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Handles what comes before a verb."""
+    """Handles what comes before a verb, and notes when the command began."""
+    context.obj = time.perf_counter()
     if version:
         print(f"gptladder {__version__}")
         raise typer.Exit
@@ -63,6 +66,7 @@ def version(
 
 @app.command(rich_help_panel=TRAIN)
 def train(
+    context: typer.Context,
     rung: Annotated[str | None, typer.Argument(metavar="[RUNG]", help="A rung, trained by its own recipe.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe by name; laptop on a CPU, published on a GPU.")] = None,
     set_: Annotated[
@@ -98,7 +102,8 @@ def train(
         if given := [name for name, value in own.items() if value is not None]:
             raise InputError(f"{', '.join(given)} with --resume: a run goes on as it began; leave that out")
         opened = checkpoint.Run.open(resume)
-        training = run.resume(resume, _corpus(corpus or opened.config["corpus"]["name"]), STARTED)
+        training = run.resume(resume, _corpus(corpus or opened.config["corpus"]["name"]), context.obj)
+        terminal.warn_other_versions(opened)
     else:
         chosen_device = devices.choose_device(device)
         name, settings = rungs.recipe_for(rung, recipe, devices.default_recipe(chosen_device))
@@ -109,8 +114,9 @@ def train(
         folder = out or checkpoint.new_folder(settings.rung)
         checkpoint.check_out(folder)
         threads = devices.default_threads(settings)
+        seed = 1 if seed is None else seed
         training = run.begin(
-            folder, name, settings, _corpus(corpus), _seed(seed), chosen_device, threads, not written_out, STARTED
+            folder, name, settings, _corpus(corpus), seed, chosen_device, threads, not written_out, context.obj
         )
     terminal.follow(training)
     terminal.show_result(training)
@@ -130,7 +136,8 @@ def climb(
 ) -> None:
     """Train the seven small rungs, one after the other, and judge each against its published loss."""
     from . import checkpoint, terminal
-    from .model.ladder import CONTROLS, RUNGS, Rung
+    from .model.controls import CONTROLS
+    from .model.ladder import RUNGS, Rung
     from .training import devices
     from .training.climb import climb as climb_rungs
 
@@ -187,10 +194,12 @@ def evaluate(run: RunArgument = None, corpus: CorpusOption = None, device: Devic
     """Measure a trained model's loss on the whole validation split."""
     from . import checkpoint, terminal
     from .training.devices import choose_device
-    from .training.run import evaluate_run
+    from .training.run import check_corpus, evaluate_run
 
     opened = checkpoint.Run.open(run or checkpoint.newest_run())
     text = _corpus(corpus or opened.config["corpus"]["name"])
+    if corpus is None:
+        check_corpus(opened, text)
     terminal.show_evaluation(evaluate_run(opened, text, choose_device(device)), opened, text)
 
 
@@ -198,10 +207,9 @@ def evaluate(run: RunArgument = None, corpus: CorpusOption = None, device: Devic
 def doctor() -> None:
     """Look at this machine: Python, torch, devices, threads, compiler, disk, data; name each cure."""
     from . import doctor as examination
-    from . import terminal
 
     findings = examination.examine()
-    terminal.show_findings(findings)
+    examination.report(findings)
     if any(finding.serious for finding in findings):
         raise typer.Exit(1)
 
@@ -217,24 +225,29 @@ def _corpus(name: str | None) -> Corpus:
     return found
 
 
-def _seed(given: int | None) -> int:
-    return 1 if given is None else given
-
-
-STARTED = time.perf_counter()
-
-
 def main() -> None:
     """The program: exit code 0 done, 2 a mistake in what was given (said in one line), 130 stopped by Ctrl-C."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a redirected Windows console may not know every character
     try:
         sys.exit(app(prog_name="gptladder", standalone_mode=False))
     except TyperException as error:
         _fail(error.format_message(), error.exit_code)
     except InputError as error:
         _fail(str(error), 2)
+    except ImportError as error:
+        _fail(f"something that is needed does not load ({error}); see what: gptladder doctor", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(
+            words in str(error) for words in ("out of memory", "allocate memory")
+        ):
+            raise
+        _fail("that does not fit into the memory; less: --set batch_size=..., n_embd=..., n_layer=... or block_size=...", 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}; make room or choose another folder; a run begun goes on with --resume RUN", 2)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "make room; a run begun goes on with --resume RUN" if full else "look at that path, or give another"
+        _fail(f"{error.strerror or error}{where}; {cure}", 2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
 

@@ -86,7 +86,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_folder(folder: Path) -> str:
-    files = sorted(file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise InputError(f"{folder} holds no text; put {' or '.join(SUFFIXES)} files into it")
     return "\n".join(_read_text(file) for file in files)
@@ -107,7 +107,7 @@ def cache_folder() -> Path:
 
 
 def local_tinyshakespeare() -> Corpus | None:
-    """TinyShakespeare from $GPTLADDER_DATA, else from the cache, else None. InputError if the variable leads elsewhere."""
+    """TinyShakespeare from $GPTLADDER_DATA, else from the cache, else None. InputError if the file found so is another."""
     given = os.environ.get("GPTLADDER_DATA")
     if given and (file := _path(given) / FILE).is_file():
         data = file.read_bytes()

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+
 from . import corpus
 from .errors import InputError
 
@@ -26,6 +29,16 @@ class Finding:
     ok: bool = True
     cure: str = ""
     serious: bool = False
+
+
+def report(findings: list[Finding]) -> None:
+    """A line per finding, and below a problem the command that cures it. Needs no torch, which may be what is missing."""
+    console = Console(highlight=False)
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  " if finding.serious else "[yellow]note[/yellow]"
+        console.print(f"{mark} {finding.subject:<9} {escape(finding.found)}", soft_wrap=True)
+        if finding.cure:
+            console.print(f"               cure: {finding.cure}", style="bold", markup=False, soft_wrap=True)
 
 
 def examine() -> list[Finding]:
@@ -54,9 +67,9 @@ def _devices() -> Finding:
     kinds = available()
     if kinds != ["cpu"] or shutil.which("nvidia-smi") is None:
         return Finding("devices", ", ".join(kinds))
-    return Finding(
-        "devices", "cpu only, though an NVIDIA driver is here", False, "pip install --force-reinstall 'torch>=2.9,<3'"
-    )
+    index = " --index-url https://download.pytorch.org/whl/cu128" if platform.system() == "Windows" else ""
+    cure = f"pip install --force-reinstall torch{index}"
+    return Finding("devices", "cpu only, though an NVIDIA driver is here", False, cure)
 
 
 def _threads() -> Finding:

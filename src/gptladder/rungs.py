@@ -7,10 +7,13 @@ from dataclasses import fields, replace
 from torch import nn
 
 from .errors import InputError, as_input_error
+from .model import ladder
 from .model.config import GPTConfig, Recipe
-from .model.ladder import CONTROLS, RECIPES, RUNGS, Rung
+from .model.controls import CONTROL_RECIPES, CONTROLS
+from .model.ladder import RUNGS, Rung
 
 ALL: dict[str, Rung] = {rung.name: rung for rung in (*RUNGS, *CONTROLS)}
+RECIPES: dict[str, Recipe] = {**ladder.RECIPES, **CONTROL_RECIPES}
 
 
 def rung_named(name: str) -> Rung:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import shutil
 import signal
@@ -23,13 +22,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .checkpoint import Run
-from .corpus import Corpus
-from .doctor import Finding
+from .corpus import FILE, URL, Corpus
 from .model.config import Recipe
 from .sampling.text import stream_run
 from .training.climb import Row
 from .training.loop import Step
-from .training.run import Training
+from .training.run import Training, versions
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -45,9 +43,10 @@ def command(*words: str | Path) -> str:
         program = f"{Path(sys.executable).name} -m gptladder"
     elif found and Path(found).resolve() == Path(program).resolve():
         program = "gptladder"
-    elif not os.path.relpath(program).startswith(".."):
-        program = os.path.relpath(program)
-    return " ".join([program, *(shlex.quote(str(word)) for word in words)])
+    elif Path(program).is_relative_to(Path.cwd()):
+        program = str(Path(program).relative_to(Path.cwd()))
+    texts = [word.as_posix() if isinstance(word, Path) else word for word in words]
+    return " ".join([program, *(shlex.quote(text) for text in texts)])
 
 
 def warn_stand_in(note: str) -> None:
@@ -56,12 +55,21 @@ def warn_stand_in(note: str) -> None:
         Panel(
             "Training text: the stand-in, about 1 MB written by this project's own GPT. It is not Shakespeare.\n"
             f"Why: {escape(note)}.\n"
-            "For the real text: get tinyshakespeare.txt and set GPTLADDER_DATA to its folder, or give any text of\n"
-            "yours with --corpus FILE. Losses on the stand-in cannot be compared with published ones.",
+            f"For the real text: save {URL}\n"
+            f"as FOLDER/{FILE} and set GPTLADDER_DATA=FOLDER; or give a text of your own with --corpus FILE.\n"
+            "Losses on the stand-in cannot be compared with published ones.",
             title="STAND-IN CORPUS",
             border_style="yellow",
         )
     )
+
+
+def warn_other_versions(run: Run) -> None:
+    """Says that a run goes on under other versions than it began with, where it does: its numbers may then differ."""
+    then, now = run.config["versions"], versions()
+    if then != now:
+        changes = ", ".join(f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name])
+        errors.print(f"[yellow]note[/yellow] other versions than this run began with: {escape(changes)}")
 
 
 def show_recipe(name: str, recipe: Recipe) -> None:
@@ -78,7 +86,7 @@ def _stopped_by_signal(training: Training) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         training.stop()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -115,7 +123,7 @@ def follow(training: Training) -> None:
                 progress.update(task, completed=step.step, loss=loss, speed=rate)
             if step.validation_loss is not None:
                 console.print(_evaluation_line(step, recipe))
-    if training.done < recipe.steps:
+    if training.stopping:
         console.print(f"stopped after step {training.done:,}; nothing is lost. Go on with:")
         print(f"  {command('train', '--resume', run.folder)}")
         raise typer.Exit(130)
@@ -135,8 +143,8 @@ def show_result(training: Training) -> None:
     for text in stream_run(run, count=SAMPLE, seed=training.seed):
         sys.stdout.write(text)
         sys.stdout.flush()
-    prompt = "ROMEO:" if all(character in run.tokenizer.ids for character in "ROMEO:") else ""
-    print(f"\n\nNext, let it write more:\n  {command('sample', run.folder, '--prompt', prompt, '--tokens', '1000')}")
+    prompt = ("--prompt", "ROMEO:") if run.tokenizer.ids.keys() >= set("ROMEO:") else ()
+    print(f"\n\nNext, let it write more:\n  {command('sample', run.folder, *prompt, '--tokens', '1000')}")
 
 
 def show_ladder(rows: Sequence[Row], folder: Path) -> None:
@@ -164,12 +172,3 @@ def show_evaluation(loss: float, run: Run, corpus: Corpus) -> None:
     vocab_size = run.model_config.vocab_size
     print(f"{run.folder} on {corpus.name}: validation loss {loss:.4f} nats per character")
     print(f"  perplexity {math.exp(loss):.2f} of {vocab_size} characters; a uniform guess has loss {math.log(vocab_size):.4f}")
-
-
-def show_findings(findings: Sequence[Finding]) -> None:
-    """A line per finding, and below a problem the command that cures it."""
-    for finding in findings:
-        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  " if finding.serious else "[yellow]note[/yellow]"
-        console.print(f"{mark} {finding.subject:<9} {escape(finding.found)}", soft_wrap=True)
-        if finding.cure:
-            console.print(f"               cure: {finding.cure}", style="bold", markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ class CharTokenizer:
     def __init__(self, alphabet: Iterable[str]) -> None:
         """`alphabet`: the characters, in any order. ValueError if one of them repeats or is not one character."""
         self.alphabet = sorted(alphabet)
-        self.ids = {character: id for id, character in enumerate(self.alphabet)}
+        self.ids = {character: place for place, character in enumerate(self.alphabet)}
         if len(self.ids) != len(self.alphabet) or any(len(character) != 1 for character in self.alphabet):
             raise ValueError("an alphabet is a list of single characters, each once; build it with CharTokenizer.of(text)")
 
@@ -59,6 +59,9 @@ class CharTokenizer:
     def from_json(cls, text: str) -> CharTokenizer:
         """What `to_json` wrote. ValueError if this is something else."""
         try:
-            return cls(json.loads(text)["alphabet"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError("not a character tokenizer: expected JSON with an alphabet") from error
+            content = json.loads(text)
+            if content["kind"] == "characters" and content["alphabet"]:
+                return cls(content["alphabet"])
+        except (KeyError, TypeError, json.JSONDecodeError):
+            pass
+        raise ValueError('not a character tokenizer: expected JSON like {"kind": "characters", "alphabet": "abc"}')

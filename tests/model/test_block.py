@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.block import Block, FeedForward, LayerNorm, PlainBlock, PostNormBlock
+from gptladder.model.block import Block, FeedForward, LayerNorm
+from gptladder.model.controls import PlainBlock, PostNormBlock
 from laws import ODD, C, lively, normal, past_stays
 
 BLOCKS = pytest.mark.parametrize("kind", [Block, PlainBlock, PostNormBlock])

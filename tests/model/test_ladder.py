@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.block import Block, LayerNorm, PlainBlock, PostNormBlock
+from gptladder.model.block import Block, LayerNorm
 from gptladder.model.config import Recipe
-from gptladder.model.ladder import CONTROLS, RECIPES, RUNGS
+from gptladder.model.controls import CONTROLS, PlainBlock, PostNormBlock
+from gptladder.model.ladder import RUNGS
+from gptladder.rungs import RECIPES
 from gptladder.training.loss import cross_entropy, uniform_loss
 from laws import ODD, seeded
 

@@ -16,8 +16,9 @@ from gptladder.checkpoint import Run
 from gptladder.corpus import Corpus
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
-from gptladder.model.ladder import CONTROLS, RECIPES, RUNGS, Rung
-from gptladder.rungs import build
+from gptladder.model.controls import CONTROLS
+from gptladder.model.ladder import RUNGS, Rung
+from gptladder.rungs import RECIPES, build
 from gptladder.training.climb import SAMPLE, Row, climb, row_of, verdict
 from gptladder.training.metrics import read_metrics
 from gptladder.training.plots import ladder_plot

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gptladder.errors import InputError
-from gptladder.model.ladder import RECIPES
+from gptladder.rungs import RECIPES
 from gptladder.training import devices
 
 
@@ -62,12 +62,17 @@ def test_a_cpu_trains_the_laptop_recipe_and_an_accelerator_the_published_one():
 
 def test_small_models_get_one_thread_and_large_ones_all(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    torch.set_num_threads(2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    devices.machine_threads.cache_clear()
     assert devices.default_threads(RECIPES["layernorm"]) == 1
-    assert devices.default_threads(RECIPES["published"]) == 2
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as after a small rung's training
+    assert devices.default_threads(RECIPES["published"]) == 7
+    devices.machine_threads.cache_clear()
 
 
 def test_the_users_own_number_of_threads_decides(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    torch.set_num_threads(2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    devices.machine_threads.cache_clear()
     assert devices.default_threads(RECIPES["layernorm"]) == 2
+    devices.machine_threads.cache_clear()

@@ -16,8 +16,7 @@ from gptladder.batches import Batches
 from gptladder.model.bigram import Bigram
 from gptladder.model.config import GPTConfig, Recipe
 from gptladder.model.efficient import fuse, fused_cross_entropy
-from gptladder.model.ladder import RECIPES
-from gptladder.rungs import ALL, build
+from gptladder.rungs import ALL, RECIPES, build
 from gptladder.tokenizer import CharTokenizer
 from gptladder.training.loop import Step, evaluate, seed_for, train, training_step
 from gptladder.training.loss import cross_entropy
@@ -300,7 +299,7 @@ def trained(name, text, steps, rate, **sizes):
     model = fuse(build(name, config))
     batches = Batches(tokens, batch_size=32, block_size=config.block_size)
     optimizer = adamw(model, Recipe(name, learning_rate=rate))
-    *_, last = train(model, optimizer, batches, steps, steps, loss=fused_cross_entropy)
+    *_, last = train(model, optimizer, batches, steps, steps, loss_function=fused_cross_entropy)
     return last.validation_loss
 
 
@@ -361,5 +360,5 @@ def test_the_bigram_on_the_real_text_ends_at_its_published_loss(tinyshakespeare)
     torch.manual_seed(1337)
     model = build("bigram", recipe.config(vocab_size))
     batches = Batches(tokens, recipe.batch_size, recipe.block_size)
-    *_, last = train(model, adamw(model, recipe), batches, recipe.steps, recipe.steps, loss=fused_cross_entropy)
+    *_, last = train(model, adamw(model, recipe), batches, recipe.steps, recipe.steps, loss_function=fused_cross_entropy)
     assert last.validation_loss == pytest.approx(2.49, abs=0.03)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gptladder.model.config import Recipe
-from gptladder.model.ladder import RECIPES
+from gptladder.rungs import RECIPES
 from gptladder.training.optimizers import adamw
 
 

@@ -1,4 +1,4 @@
 """The model, from a table to a GPT.
 
-Read in this order: config, bigram, averaging, dropout, attention, block, gpt, efficient, ladder.
+Read in this order: config, bigram, averaging, dropout, attention, block, gpt, efficient, ladder, controls.
 """

@@ -38,6 +38,7 @@ class Head(nn.Module):
     """
 
     def __init__(self, config: GPTConfig, head_size: int) -> None:
+        """Sets `query`, `key`, `value` (C -> D without bias) and `dropout`; C = 32, D = 8 are 3 x 256 weights."""
         super().__init__()
         self.config, self.head_size = config, head_size
         self.query = nn.Linear(config.n_embd, head_size, bias=False)
@@ -48,8 +49,8 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, D). With all queries zero, position t gets the plain mean of values 0..t."""
         q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
-        scores = q @ k.transpose(-2, -1)  # (B, T, T): row t holds what position t asks of each
-        scores = scores / math.sqrt(self.head_size)  # a sum of D products grows like sqrt(D), and softmax would harden
+        scores = q @ k.transpose(-2, -1)  # (B, T, T): row t holds how well each key fits query t
+        scores = scores / math.sqrt(self.head_size)  # a sum of D products grows like sqrt(D) and would saturate softmax
         weights = causal_softmax(scores)  # (B, T, T)
         return self.dropout(weights) @ v  # (B, T, T) @ (B, T, D) -> (B, T, D)
 
@@ -58,7 +59,10 @@ class MultiHeadAttention(nn.Module):
     """Several small heads side by side, each free to look for something else (section 3.2.2)."""
 
     def __init__(self, config: GPTConfig, project: nn.Module) -> None:
-        """`project` (C -> C) mixes what the heads found; `nn.Identity()` leaves it side by side."""
+        """Sets `heads` (n_head of them, each of head_size), `project` and `dropout`; 4 heads at C = 32 are 8 wide.
+
+        `project` (C -> C) mixes what the heads found; `nn.Identity()` leaves it side by side.
+        """
         super().__init__()
         self.config = config
         self.heads = nn.ModuleList(Head(config, config.head_size) for _ in range(config.n_head))  # H of size D = C / H

@@ -32,7 +32,7 @@ def average_softmax(x: Tensor) -> Tensor:
     """(B, T, C) -> (B, T, C): the same means from scores. 2, 4, 9 become 2, 3, 5.
 
     All scores are 0 and the future's are minus infinity, so softmax shares the weight equally among the past.
-    Attention changes one thing: the scores come from the tokens.
+    In attention the tokens make the scores, and values made from x are averaged in place of x.
     """
     scores = torch.zeros(x.size(1), x.size(1), dtype=x.dtype, device=x.device)  # (T, T)
     future = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=1)

@@ -5,8 +5,9 @@ B batch, T time (S keys when they differ), C channels, H heads, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,19 +104,24 @@ def _fuse_heads(attention: MultiHeadAttention) -> nn.Module:
     return FusedAttention(attention.config, len(heads), _weights(heads), fuse(attention.project), fuse(attention.dropout))
 
 
-def _unfused_heads(fused: FusedAttention) -> list[Head]:
+def _give_weights(heads: Iterable[Any], fused: FusedAttention) -> None:
     weights = _parted(fused.qkv, 3 * fused.n_head)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced below
-        heads = [Head(fused.config, weights[0].size(0)) for _ in range(fused.n_head)]
     for i, head in enumerate(heads):
         head.query.weight, head.key.weight, head.value.weight = weights[i :: fused.n_head]
-    return heads
+
+
+def _unfuse_head(fused: FusedAttention) -> nn.Module:
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        head = Head(fused.config, fused.qkv.size(0) // 3)
+    _give_weights([head], fused)
+    return head
 
 
 def _unfuse_heads(fused: FusedAttention) -> nn.Module:
     with torch.device("meta"):
         attention = MultiHeadAttention(fused.config, project=nn.Identity())
-    attention.heads, attention.project = nn.ModuleList(_unfused_heads(fused)), unfuse(fused.project)
+    _give_weights(attention.heads, fused)
+    attention.project = unfuse(fused.project)
     return attention
 
 
@@ -132,7 +138,7 @@ _TO_FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Dropout: lambda dropout: nn.Dropout(dropout.p),
 }
 _TO_WRITTEN_OUT: dict[type[nn.Module], Callable[..., nn.Module]] = {
-    FusedHead: lambda fused: _unfused_heads(fused)[0],
+    FusedHead: _unfuse_head,
     FusedAttention: _unfuse_heads,
     nn.LayerNorm: lambda norm: _other_norm(norm, LayerNorm),
     nn.Dropout: lambda dropout: Dropout(dropout.p),

@@ -68,7 +68,11 @@ class GPT(LanguageModel):
     """The decoder-only transformer with pre-norm blocks (Radford et al. 2019), at character level."""
 
     def __init__(self, config: GPTConfig) -> None:
-        """n_layer blocks and a last norm: 10.79 million parameters at the published size."""
+        """Token and position `embed`, n_layer blocks and a last norm as `layers`, `unembed` without bias.
+
+        Weights begin with a spread of 0.02, tables too, and the unembedding's with 0.002. The published size has
+        10,788,864 parameters.
+        """
         embed = Embedding(config)
         blocks = [Block(config) for _ in range(config.n_layer)]
         super().__init__(
@@ -77,6 +81,6 @@ class GPT(LanguageModel):
             layers=[*blocks, LayerNorm(config.n_embd)],
             unembed=nn.Linear(config.n_embd, config.vocab_size, bias=False),
         )
-        initialise(self, spread=lambda layer: 0.02, unembedding=0.002)  # 0.02 as in GPT-2, for the tables too
+        initialise(self, spread=lambda layer: 0.02, unembedding=0.002)
         for table in (embed.token, embed.position):
             nn.init.normal_(table.weight, std=0.02)

@@ -14,7 +14,7 @@ from torch import nn
 from .attention import Head, MultiHeadAttention
 from .averaging import Average
 from .bigram import Bigram
-from .block import Block, LayerNorm, PlainBlock, PostNormBlock
+from .block import Block, LayerNorm
 from .config import GPTConfig, Recipe
 from .gpt import GPT, Embedding, LanguageModel, initialise
 
@@ -37,7 +37,7 @@ class Rung:
         return next(loss for loss in (self.published_loss, self.measured_loss) if loss is not None)
 
 
-def _skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
+def skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
     """The layers between embedding and unembedding, with weights that are not too small to begin with.
 
     A spread of 1/sqrt(2 fan_in) halves the variance in each layer, so blocks without a norm do not blow up. The 0.02 of
@@ -51,43 +51,33 @@ def _skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
 
 def average(config: GPTConfig) -> nn.Module:
     """The mean of the past, without a parameter between embedding and unembedding."""
-    return _skeleton(config, Average())
+    return skeleton(config, Average())
 
 
 def attention(config: GPTConfig) -> nn.Module:
     """One head, as wide as the model."""
-    return _skeleton(config, Head(config, config.n_embd))
+    return skeleton(config, Head(config, config.n_embd))
 
 
 def multihead(config: GPTConfig) -> nn.Module:
     """Several heads that share the width, their outputs side by side."""
-    return _skeleton(config, MultiHeadAttention(config, project=nn.Identity()))
+    return skeleton(config, MultiHeadAttention(config, project=nn.Identity()))
 
 
 def feedforward(config: GPTConfig) -> nn.Module:
     """After the heads, one layer and a ReLU for each position by itself."""
     heads = MultiHeadAttention(config, project=nn.Identity())
-    return _skeleton(config, heads, nn.Linear(config.n_embd, config.n_embd), nn.ReLU())
-
-
-def plain(config: GPTConfig) -> nn.Module:
-    """A control: `residual` without its `x +`."""
-    return _skeleton(config, *(PlainBlock(config, norm=nn.Identity) for _ in range(config.n_layer)))
+    return skeleton(config, heads, nn.Linear(config.n_embd, config.n_embd), nn.ReLU())
 
 
 def residual(config: GPTConfig) -> nn.Module:
     """Blocks of attention and feed-forward, each added to what it read."""
-    return _skeleton(config, *(Block(config, norm=nn.Identity) for _ in range(config.n_layer)))
-
-
-def postnorm(config: GPTConfig) -> nn.Module:
-    """A control: `layernorm` with the norm after each sum."""
-    return _skeleton(config, *(PostNormBlock(config) for _ in range(config.n_layer)))
+    return skeleton(config, *(Block(config, norm=nn.Identity) for _ in range(config.n_layer)))
 
 
 def layernorm(config: GPTConfig) -> nn.Module:
     """The same blocks with a norm before each part and one at the end."""
-    return _skeleton(config, *(Block(config) for _ in range(config.n_layer)), LayerNorm(config.n_embd))
+    return skeleton(config, *(Block(config) for _ in range(config.n_layer)), LayerNorm(config.n_embd))
 
 
 RUNGS = (
@@ -100,20 +90,13 @@ RUNGS = (
     Rung("layernorm", "layer norm", layernorm, "layernorm", 2.06, 2.066),
     Rung("gpt", "dropout and scale", GPT, "published", 1.48),
 )
-CONTROLS = (
-    Rung("plain", "residual without its x +", plain, "plain", None, 2.248, band=0.075),
-    Rung("postnorm", "layer norm after each sum", postnorm, "postnorm", None, 2.063),
-)
-
 RECIPES = {
     "bigram": Recipe("bigram", steps=3000, learning_rate=1e-2),
     "average": Recipe("average"),
     "attention": Recipe("attention"),
     "multihead": Recipe("multihead", n_head=4),
     "feedforward": Recipe("feedforward", n_head=4),
-    "plain": Recipe("plain", n_layer=3, n_head=4),
     "residual": Recipe("residual", n_layer=3, n_head=4),
-    "postnorm": Recipe("postnorm", n_layer=3, n_head=4),
     "layernorm": Recipe("layernorm", n_layer=3, n_head=4),
     # The published scale-up, exactly.
     "published": Recipe("gpt", block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2, batch_size=64, learning_rate=3e-4),

@@ -18,7 +18,7 @@ from ..model.config import require
 class Sampling:
     """How the next token is drawn. ValueError on settings that mean nothing."""
 
-    temperature: float = 1.0  # below 1 bolder on the likely, above 1 wilder, 0 greedy
+    temperature: float = 1.0  # below 1 safer, above 1 wilder, 0 always the likeliest
     top_k: int | None = None  # only among the k likeliest
     top_p: float | None = None  # only among the fewest that hold probability p together (Holtzman et al. 2020)
 

@@ -30,6 +30,7 @@ def generate(
 ) -> Iterator[Tensor]:
     """(B, T) -> `count` times (B,): continues each row of the prompt (T at least 1), yielding tokens as they come.
 
+    Greedy, with a bigram that has learned "abcabc", the prompt "a" and count 4 give b, c, a, b.
     The model should be in `eval()`. Each step reads the whole context again; the cached sampler does not.
     """
     context = prompt

@@ -18,8 +18,8 @@ from ..corpus import Corpus
 from ..errors import InputError
 from ..files import write_atomically
 from ..model.config import Recipe
-from ..model.ladder import RECIPES, Rung
-from ..rungs import rung_named
+from ..model.ladder import Rung
+from ..rungs import RECIPES, rung_named
 from ..sampling.text import stream_run
 from .devices import default_threads
 from .metrics import read_metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import torch
 
@@ -41,8 +42,13 @@ def default_recipe(device: torch.device) -> str:
     return "laptop" if device.type == "cpu" else "published"
 
 
+@cache
+def machine_threads() -> int:
+    """The number of threads that torch chose for this machine, asked once, before any training sets another."""
+    return torch.get_num_threads()
+
+
 def default_threads(recipe: Recipe) -> int:
     """How many threads a recipe trains fastest with on a CPU; $OMP_NUM_THREADS decides where it is set."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return torch.get_num_threads()
-    return 1 if recipe.n_embd <= SMALL else torch.get_num_threads()
+    most = machine_threads()
+    return 1 if recipe.n_embd <= SMALL and "OMP_NUM_THREADS" not in os.environ else most

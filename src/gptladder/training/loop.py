@@ -24,7 +24,7 @@ class Step:
     """What one step did. Step 0 is the untrained model."""
 
     step: int
-    seconds: float  # since the loop began, all included
+    seconds: float  # since the loop began (a recorded training counts from the start of its command), all included
     train_seconds: float  # of these, spent on steps and not on evaluation
     train_loss: Tensor | None  # of this batch, before its update; a tensor, since reading it would make a GPU wait
     validation_loss: float | None  # of the whole split, on evaluation steps
@@ -32,7 +32,7 @@ class Step:
 
 
 def training_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, loss: Loss = cross_entropy
+    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, loss_function: Loss = cross_entropy
 ) -> Tensor:
     """Forward, loss, backward, update: one step down the slope of this batch. Returns the loss before it, detached.
 
@@ -40,14 +40,14 @@ def training_step(
     """
     model.train()
     optimizer.zero_grad()
-    value = loss(model(x), y)
-    value.backward()
+    loss = loss_function(model(x), y)
+    loss.backward()
     optimizer.step()
-    return value.detach()
+    return loss.detach()
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, blocks: Iterable[tuple[Tensor, Tensor]], loss: Loss = cross_entropy) -> float:
+def evaluate(model: nn.Module, blocks: Iterable[tuple[Tensor, Tensor]], loss_function: Loss = cross_entropy) -> float:
     """The mean loss over all targets of these blocks, dropout off; the model's mode is put back afterwards.
 
     A block of 8 targets at 2.0 and one of 2 at 1.0 give 1.8: targets count alike, blocks do not.
@@ -56,7 +56,7 @@ def evaluate(model: nn.Module, blocks: Iterable[tuple[Tensor, Tensor]], loss: Lo
     model.eval()
     total, count = torch.zeros((), dtype=torch.float64), 0
     for x, y in blocks:
-        total += loss(model(x), y).cpu().double() * y.numel()
+        total += loss_function(model(x), y).cpu().double() * y.numel()
         count += y.numel()
     model.train(was_training)
     return total.item() / count
@@ -76,7 +76,7 @@ def train(
     evaluate_every: int,
     seed: int = 0,
     learning_rate: Callable[[int], float] | None = None,
-    loss: Loss = cross_entropy,
+    loss_function: Loss = cross_entropy,
     done: int = 0,
 ) -> Iterator[Step]:
     """Trains from step `done` + 1 to `steps`, in place, and yields a `Step` after each (and one before the first).
@@ -84,22 +84,31 @@ def train(
     Batch and dropout are functions of (seed, step), so a run that stops at a step and goes on from it later
     is the run that never stopped. `learning_rate` maps a step to its rate; without one the optimizer's own stays.
     """
-    began, train_seconds = time.perf_counter(), 0.0
+    began, paused, train_seconds = time.perf_counter(), 0.0, 0.0  # paused: evaluating, and what the caller did with it
     if done == 0:
-        untrained = evaluate(model, batches.all_blocks("validation"), loss)
+        untrained = evaluate(model, batches.all_blocks("validation"), loss_function)
         yield Step(0, time.perf_counter() - began, 0.0, None, untrained, 0.0)
+        paused = time.perf_counter() - began
     for step in range(done + 1, steps + 1):
-        before = time.perf_counter()
         if learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step)
         x, y = batches.get_batch("train", torch.Generator().manual_seed(seed_for(seed, step, "batch")))
         torch.manual_seed(seed_for(seed, step, "dropout"))
-        train_loss = training_step(model, optimizer, x, y, loss)
+        train_loss = training_step(model, optimizer, x, y, loss_function)
         evaluating = step % evaluate_every == 0 or step == steps
         if evaluating:
-            train_loss.item()  # a GPU's queue is emptied before the clock of training is read
-        duration = time.perf_counter() - before
-        train_seconds += duration
-        validation_loss = evaluate(model, batches.all_blocks("validation"), loss) if evaluating else None
-        yield Step(step, time.perf_counter() - began, train_seconds, train_loss, validation_loss, x.numel() / duration)
+            train_loss.item()  # a GPU's queue is emptied before the clock is read
+        now = time.perf_counter()
+        previous, train_seconds = train_seconds, now - began - paused
+        validation_loss = evaluate(model, batches.all_blocks("validation"), loss_function) if evaluating else None
+        yield Step(
+            step,
+            time.perf_counter() - began,
+            train_seconds,
+            train_loss,
+            validation_loss,
+            x.numel() / (train_seconds - previous),
+        )
+        if evaluating:
+            paused += time.perf_counter() - now

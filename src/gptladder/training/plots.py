@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from ..files import write_atomically
 
 INK, SOFT, WARM, COOL = "#22313f", "#95a5a6", "#c0562f", "#2a6f97"
 
@@ -18,6 +21,12 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture)
+    write_atomically(path, picture.getvalue())
 
 
 def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, path: Path) -> None:
@@ -39,10 +48,10 @@ def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, pa
         axes.annotate(f"{loss:.3f}", (step, loss), xytext=(0, 9), textcoords="offset points",
                       ha="center", color=WARM, fontsize=10, fontweight="bold")  # fmt: skip
     axes.set(xlabel="step", ylabel="loss (nats per token)")
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
     if axes.get_legend_handles_labels()[0]:  # nothing is labelled yet where a run was stopped at once
         axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def ladder_plot(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -64,6 +73,6 @@ def ladder_plot(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.13, y=0.08)
     axes.set_xlabel("validation loss (nats per character), lower is better", color=INK, fontsize=9)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
-    figure.savefig(path)
+    _save(figure, path)

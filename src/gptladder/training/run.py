@@ -70,7 +70,7 @@ class Training:
             evaluate_every=self.recipe.evaluate_every,
             seed=self.seed,
             learning_rate=partial(learning_rate, self.recipe),
-            loss=fused_cross_entropy if self.run.config["fused"] else cross_entropy,
+            loss_function=fused_cross_entropy if self.run.config["fused"] else cross_entropy,
             done=self.done,
         )
         with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
@@ -90,7 +90,7 @@ class Training:
                 yield step
                 if stopping:
                     break
-        title = f"{self.recipe.rung}, recipe {self.run.config['recipe']}, {self.run.config['corpus']['name']}"
+        title = f"{self.recipe.rung}, recipe {self.run.config['recipe']}, {Path(self.run.config['corpus']['name']).name}"
         loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
 
     def _save(self, step: Step) -> None:

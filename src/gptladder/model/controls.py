@@ -1,0 +1,53 @@
+"""Two controls: no rungs, but the same blocks with one thing changed, to show what that thing is worth.
+
+B batch, T time, C channels (n_embd). Not part of a learner's project: a block that stands here in another form
+would give away the block that is to be written.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .block import Block
+from .config import GPTConfig, Recipe
+from .ladder import Rung, skeleton
+
+
+class PlainBlock(Block):
+    """A control: the same parts in a row, nothing added, so each must carry on everything it got."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C). With both parts zero, all is lost."""
+        attended = self.attention(self.attention_norm(x))
+        return self.feed_forward(self.feed_forward_norm(attended))
+
+
+class PostNormBlock(Block):
+    """A control: normalised after the sum, as in 2017; the open road now passes through every norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C), each token with mean 0 and variance 1 while gains are 1 and shifts 0."""
+        x = self.attention_norm(x + self.attention(x))
+        return self.feed_forward_norm(x + self.feed_forward(x))
+
+
+def plain(config: GPTConfig) -> nn.Module:
+    """A control: `residual` without its `x +`."""
+    return skeleton(config, *(PlainBlock(config, norm=nn.Identity) for _ in range(config.n_layer)))
+
+
+def postnorm(config: GPTConfig) -> nn.Module:
+    """A control: `layernorm` with the norm after each sum."""
+    return skeleton(config, *(PostNormBlock(config) for _ in range(config.n_layer)))
+
+
+CONTROLS = (
+    Rung("plain", "residual without its x +", plain, "plain", None, 2.248, band=0.075),
+    Rung("postnorm", "layer norm after each sum", postnorm, "postnorm", None, 2.063),
+)
+
+
+CONTROL_RECIPES = {
+    "plain": Recipe("plain", n_layer=3, n_head=4),
+    "postnorm": Recipe("postnorm", n_layer=3, n_head=4),
+}
