@@ -33,6 +33,7 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 SAMPLE = 500  # characters shown when a training ends
 REFRESH_SECONDS = 0.2
+WIDE = 110  # columns of what goes into a file or a pipe
 
 
 def command(*words: str | Path) -> str:
@@ -60,7 +61,8 @@ def warn_stand_in(note: str) -> None:
             "Losses on the stand-in cannot be compared with published ones.",
             title="STAND-IN CORPUS",
             border_style="yellow",
-        )
+        ),
+        width=None if errors.is_terminal else WIDE,
     )
 
 
@@ -161,7 +163,7 @@ def show_ladder(rows: Sequence[Row], folder: Path) -> None:
             *(row.rung, row.adds, f"{row.parameters:,}", f"{row.seconds:.0f}"),
             *(f"{row.validation_loss:.3f}", published, row.verdict),
         )
-    console.print(table, width=console.width if console.is_terminal else 110)
+    console.print(table, width=None if console.is_terminal else WIDE)
     best = min((row for row in rows if (folder / row.rung).is_dir()), key=lambda row: row.validation_loss)
     print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Next, let the best of them write more:")
     print(f"  {command('sample', folder / best.rung)}")
