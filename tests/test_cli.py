@@ -220,6 +220,18 @@ def test_a_stop_in_the_last_step_ends_the_command_too(gptladder: Call, small_fil
     assert said_command(out, "train") == ["train", "--resume", "run"]
 
 
+def test_a_climb_that_is_stopped_shows_what_it_has(
+    gptladder: Call, small_file: Path, short_recipes: None, monkeypatch: pytest.MonkeyPatch
+):
+    second = Path("ladder/average")
+    monkeypatch.setattr("gptladder.training.run.loss_plot", lambda *_: second.exists() and signal.raise_signal(signal.SIGINT))
+    code, out, _ = gptladder("climb", "--corpus", small_file, "--out", "ladder")
+    assert code == 130
+    assert said_command(out, "train") == ["train", "--resume", "ladder/average"]
+    assert said_command(out, "sample") == ["sample", "ladder/bigram"]
+    assert [row["rung"] for row in json.loads(Path("ladder/ladder.json").read_text())["rungs"]] == ["bigram"]
+
+
 def test_other_versions_are_pointed_out_when_a_run_goes_on(
     gptladder: Call, run_folder: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
 ):

@@ -139,6 +139,7 @@ def climb(
     from .model.controls import CONTROLS
     from .model.ladder import RUNGS, Rung
     from .training import devices
+    from .training.climb import Row
     from .training.climb import climb as climb_rungs
 
     if gpt is not None and all_:
@@ -152,8 +153,13 @@ def climb(
             raise InputError(f"{gpt} is a run of the rung {finished.config['rung']!r}; --gpt takes one of the rung 'gpt'")
         chosen.append(finished)
     chosen += CONTROLS if controls else ()
-    rows = climb_rungs(folder, chosen, _corpus(corpus), seed, devices.choose_device(device), terminal.follow)
-    terminal.show_ladder(list(rows), folder)
+    rows: list[Row] = []
+    try:
+        for row in climb_rungs(folder, chosen, _corpus(corpus), seed, devices.choose_device(device), terminal.follow):
+            rows.append(row)  # what was climbed before an interruption is shown too
+    finally:
+        if rows:
+            terminal.show_ladder(rows, folder)
 
 
 @app.command(rich_help_panel=TRAIN)
