@@ -18,8 +18,8 @@ TOKENS_AT_ONCE = 8192  # a whole split is read in batches of about this many tok
 def split(tokens: Tensor, fraction: float = 0.9) -> tuple[Tensor, Tensor]:
     """The first part to train on, the rest to validate on: (N,) -> (0.9 N rounded down,), (what is left,).
 
-    Ten tokens become nine and one. Cut once, never shuffled: shuffled blocks would overlap, and validation
-    would measure memory instead of prediction.
+    Ten tokens become nine and one. Cut once, before any block is drawn: blocks from random places overlap, so some
+    put aside at random would repeat what was trained on, and validation would measure memory instead of prediction.
     """
     boundary = int(fraction * len(tokens))
     return tokens[:boundary], tokens[boundary:]
@@ -40,7 +40,7 @@ class Batches:
             )
 
     def get_batch(self, split: Split, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Blocks from random places, and the token that follows each of theirs: x, y of shape (B, T) each.
+        """Blocks from random places, and for each of their tokens the one that follows it: x, y of shape (B, T) each.
 
         The split must be longer than a block; `generator` lives on the CPU, whatever the device.
         y is x moved on by one, so a block of 8 tokens holds 8 examples: predict y[:, t] from x[:, :t + 1].

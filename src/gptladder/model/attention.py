@@ -15,7 +15,7 @@ from .dropout import dropout
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """(..., N) -> (..., N): each row becomes positive and sums to 1. Scores 0, ln 3 become 1/4, 3/4."""
+    """(..., N) -> (..., N): each row becomes weights, none negative, that sum to 1. Scores 0, ln 3 become 1/4, 3/4."""
     shifted = scores - scores.amax(dim=-1, keepdim=True)  # the answer is the same, and exp cannot overflow
     exponentials = shifted.exp()
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
@@ -50,7 +50,7 @@ class Head(nn.Module):
         """(B, T, C) -> (B, T, D). With all queries zero, position t gets the plain mean of values 0..t."""
         q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
         scores = q @ k.transpose(-2, -1)  # (B, T, T): row t holds how well each key fits query t
-        scores = scores / math.sqrt(self.head_size)  # a sum of D products grows like sqrt(D) and would saturate softmax
+        scores = scores / math.sqrt(self.head_size)  # sums of D products spread like sqrt(D): softmax would pick one key
         weights = causal_softmax(scores)  # (B, T, T)
         return self.dropout(weights) @ v  # (B, T, T) @ (B, T, D) -> (B, T, D)
 

@@ -23,9 +23,9 @@ class Bigram(nn.Module):
         nn.init.normal_(self.table.weight, std=0.02)  # nearly equal logits: an untrained table should not pretend to know
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, V): each token's row of the table, wherever the token stands.
+        """(B, T) -> (B, T, V): each token's row of the table. `positions` is ignored: all rungs are called alike.
 
-        Of 65 zero logits each token gets probability 1/65, a loss of ln 65 = 4.174.
+        With all 65 logits zero, each token gets probability 1/65, a loss of ln 65 = 4.174.
         """
         logits = self.table(tokens)  # (B, T, V): looking up is all there is
         return logits

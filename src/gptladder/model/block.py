@@ -27,7 +27,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C), by way of (B, T, 4C): a C of 32 is widened to 128 and brought back."""
-        hidden = torch.relu(self.expand(x))  # (B, T, 4C)
+        hidden = torch.relu(self.expand(x))  # (B, T, 4C): without the ReLU two linear layers would do no more than one
         return self.dropout(self.contract(hidden))
 
 
@@ -41,7 +41,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_embd))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C), over the last dimension alone: 1, 3 become -1, 1 (divided by N, not by N - 1)."""
+        """(..., C) -> (..., C), over the last dimension alone: 1, 3 become -1, 1 (variance divided by C, not by C - 1)."""
         mean = x.mean(dim=-1, keepdim=True)
         variance = x.var(dim=-1, keepdim=True, correction=0)
         return self.weight * (x - mean) / torch.sqrt(variance + self.eps) + self.bias

@@ -54,13 +54,13 @@ class Recipe:
     steps: int = 5000  # updates of the weights
     learning_rate: float = 1e-3
     warmup_steps: int = 0  # steps in which the rate rises to learning_rate
-    decay: float = 0.0  # last share of the steps, in which the rate falls to zero
+    decay: float = 0.0  # share of the steps, at the end, in which the rate falls towards zero
     weight_decay: float = 0.01
     beta2: float = 0.999  # AdamW's memory of squared gradients
     evaluate_every: int = 500  # steps between two looks at the validation split
 
     def __post_init__(self) -> None:
-        self.config(vocab_size=1)  # the model's numbers are checked where they are explained
+        self.config(vocab_size=1)  # for GPTConfig's checks alone; 1 stands for any vocabulary
         for name in ("batch_size", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("warmup_steps", "weight_decay"):

@@ -17,7 +17,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same. With p = 0.2 what survives of 1.0 is 1.25, so the mean stays; in `eval()` nothing changes."""
+        """Any shape to the same. With p = 0.2 a 1.0 that survives is 1.25, so the mean stays; in `eval()` nothing changes."""
         if not self.training:
             return x
         survives = torch.rand_like(x) >= self.p

@@ -23,7 +23,7 @@ class Embedding(nn.Module):
         self.position = nn.Embedding(config.block_size, config.n_embd)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, C). Positions (T,) count from 0 where none are given; ValueError past block_size."""
+        """(B, T) -> (B, T, C). Positions (T,) count from 0 where none are given; ValueError for more than block_size tokens."""
         length = tokens.size(1)
         if length > self.position.num_embeddings:
             raise ValueError(f"{length} tokens given; the context holds {self.position.num_embeddings}: pass the last ones")

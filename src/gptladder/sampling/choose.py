@@ -23,7 +23,7 @@ class Sampling:
     top_p: float | None = None  # only among the fewest that hold probability p together (Holtzman et al. 2020)
 
     def __post_init__(self) -> None:
-        useful = self.temperature == 0 or 1e-3 <= self.temperature < math.inf  # logits divided by less would overflow
+        useful = self.temperature == 0 or 1e-3 <= self.temperature < math.inf  # logits over almost nothing overflow
         require(useful, "temperature", self.temperature, "0 (greedy) or at least 0.001")
         require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more")
         require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "more than 0 and at most 1")

@@ -79,7 +79,7 @@ def train(
     loss_function: Loss = cross_entropy,
     done: int = 0,
 ) -> Iterator[Step]:
-    """Trains from step `done` + 1 to `steps`, in place, and yields a `Step` after each (and one before the first).
+    """Trains from step `done` + 1 to `steps`, in place, and yields a `Step` after each (from 0, also one before the first).
 
     Batch and dropout are functions of (seed, step), so a run that stops at a step and goes on from it later
     is the run that never stopped. `learning_rate` maps a step to its rate; without one the optimizer's own stays.

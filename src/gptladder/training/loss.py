@@ -1,4 +1,4 @@
-"""How wrong a prediction is, in nats."""
+"""How wrong a prediction is, in nats: the unit of natural logarithms, as bits are of logarithms to base 2."""
 
 from __future__ import annotations
 

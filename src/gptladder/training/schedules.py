@@ -6,7 +6,7 @@ from ..model.config import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """The rate for step 1..steps: up in a line over the warm-up, level, and down in a line to zero at the end.
+    """The rate for step 1..steps: up in a line over the warm-up, level, and down in a line towards zero at the end.
 
     With learning_rate 1, 10 steps, warmup_steps 2 and decay 0.4: 0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2.
     """
