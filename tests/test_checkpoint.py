@@ -32,7 +32,9 @@ STATE_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 def config(rung: str = "gpt") -> dict[str, object]:
-    return {**dict.fromkeys(checkpoint.CONFIG_KEYS), "rung": rung, "model": MODEL}
+    keys = [key for key in checkpoint.CONFIG_KEYS if not key.startswith("corpus.")]
+    corpus = {"name": "small", "sha256": "", "stand_in": False}
+    return {**dict.fromkeys(keys), "rung": rung, "model": MODEL, "corpus": corpus}
 
 
 def model_of(run: Run) -> nn.Module:
@@ -289,6 +291,9 @@ def test_names_and_shapes_must_agree_exactly(unfit: Callable[..., dict[str, torc
     [
         ({"format": "gptladder-run-99"}, "has the format 'gptladder-run-99'; this version reads 'gptladder-run-1'"),
         ({"seed": ...}, "lacks seed"),
+        ({"corpus": ...}, "lacks corpus.name, corpus.sha256, corpus.stand_in"),
+        ({"corpus": "my text"}, "lacks corpus.name, corpus.sha256, corpus.stand_in"),
+        ({"corpus": {"name": "mine", "stand_in": False}}, "lacks corpus.sha256"),
         ({"rung": "tower"}, "no rung 'tower'; there are bigram"),
         ({"model": {**MODEL, "n_head": 3}}, "n_embd is 8; it must be a multiple of n_head 3"),
         ({"model": {"n_head": 3}}, "describes no model"),

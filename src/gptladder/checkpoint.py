@@ -37,7 +37,7 @@ from .tokenizer import CharTokenizer
 CONFIG, TOKENIZER, WEIGHTS, METRICS, STATES = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "state"
 MOMENTS, STATE = "optimizer.safetensors", "state.json"  # beside WEIGHTS in each state
 CONFIG_KEYS = (
-    *("rung", "recipe", "model", "training", "corpus"),
+    *("rung", "recipe", "model", "training", "corpus.name", "corpus.sha256", "corpus.stand_in"),
     *("seed", "device", "threads", "compiled", "fused", "versions"),
 )
 STATES_KEPT = 2
@@ -83,7 +83,8 @@ class Run:
             raise InputError(f"{folder / CONFIG} is damaged or no run's; copy the run folder again") from None
         if format_found != FORMAT:
             raise InputError(f"{folder / CONFIG} has the format {format_found!r}; this version reads {FORMAT!r}")
-        if missing := [key for key in CONFIG_KEYS if key not in config]:
+        inner = {f"corpus.{key}" for key in config["corpus"]} if isinstance(config.get("corpus"), dict) else set()
+        if missing := [key for key in CONFIG_KEYS if key not in config.keys() | inner]:
             raise InputError(f"{folder / CONFIG} lacks {', '.join(missing)}; copy the run folder again")
         with as_input_error(f"{folder / TOKENIZER}: "):
             tokenizer = CharTokenizer.from_json(tokenizer_bytes.decode(errors="replace"))
