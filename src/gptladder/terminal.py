@@ -29,11 +29,11 @@ from .training.climb import Row
 from .training.loop import Step
 from .training.run import Training, versions
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+WIDE = 110  # columns of what goes into a file or a pipe
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 SAMPLE = 500  # characters shown when a training ends
 REFRESH_SECONDS = 0.2
-WIDE = 110  # columns of what goes into a file or a pipe
 
 
 def command(*words: str | Path) -> str:
@@ -61,8 +61,7 @@ def warn_stand_in(note: str) -> None:
             "Losses on the stand-in cannot be compared with published ones.",
             title="STAND-IN CORPUS",
             border_style="yellow",
-        ),
-        width=None if errors.is_terminal else WIDE,
+        )
     )
 
 
@@ -151,7 +150,7 @@ def show_result(training: Training) -> None:
 
 def show_ladder(rows: Sequence[Row], folder: Path) -> None:
     """The table of a climb, and where its report lies."""
-    table = Table(title="The ladder", title_justify="left", box=SIMPLE)
+    table = Table(title="The ladder", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("rung", no_wrap=True)
     table.add_column("adds")
     for name in ("parameters", "seconds", "validation\nloss", "published\nloss"):
@@ -163,7 +162,7 @@ def show_ladder(rows: Sequence[Row], folder: Path) -> None:
             *(row.rung, row.adds, f"{row.parameters:,}", f"{row.seconds:.0f}"),
             *(f"{row.validation_loss:.3f}", published, row.verdict),
         )
-    console.print(table, width=None if console.is_terminal else WIDE)
+    console.print(table)
     best = min((row for row in rows if (folder / row.rung).is_dir()), key=lambda row: row.validation_loss)
     print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Next, let the best of them write more:")
     print(f"  {command('sample', folder / best.rung)}")

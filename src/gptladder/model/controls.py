@@ -42,8 +42,8 @@ def postnorm(config: GPTConfig) -> nn.Module:
 
 
 CONTROLS = (
-    Rung("plain", "residual without its x +", plain, "plain", None, 2.248, band=0.075),
-    Rung("postnorm", "layer norm after each sum", postnorm, "postnorm", None, 2.063),
+    Rung("plain", "no residuals", plain, "plain", None, 2.248, band=0.075),
+    Rung("postnorm", "post-norm", postnorm, "postnorm", None, 2.063),
 )
 
 

@@ -24,7 +24,7 @@ class Rung:
     """One step of the ladder. A healthy training by its recipe ends within `expected_loss` +- `band`."""
 
     name: str
-    adds: str
+    adds: str  # in a word or two, for a narrow table
     build: Callable[[GPTConfig], nn.Module]
     recipe: str  # the name of its own recipe
     published_loss: float | None  # Karpathy, "Let's build GPT", 2023; None where that road does not pass
@@ -81,12 +81,12 @@ def layernorm(config: GPTConfig) -> nn.Module:
 
 
 RUNGS = (
-    Rung("bigram", "one table: the present token alone", Bigram, "bigram", 2.49, 2.488),
-    Rung("average", "the past, averaged", average, "average", None, 2.826),
-    Rung("attention", "self-attention: one head", attention, "attention", 2.40, 2.409),
-    Rung("multihead", "four heads side by side", multihead, "multihead", 2.28, 2.308, band=0.084),
-    Rung("feedforward", "a feed-forward layer", feedforward, "feedforward", 2.24, 2.257, band=0.056),
-    Rung("residual", "three blocks, residual connections", residual, "residual", 2.08, 2.091, band=0.046),
+    Rung("bigram", "one table", Bigram, "bigram", 2.49, 2.488),
+    Rung("average", "the past averaged", average, "average", None, 2.826),
+    Rung("attention", "one head", attention, "attention", 2.40, 2.409),
+    Rung("multihead", "four heads", multihead, "multihead", 2.28, 2.308, band=0.084),
+    Rung("feedforward", "feed-forward", feedforward, "feedforward", 2.24, 2.257, band=0.056),
+    Rung("residual", "blocks, residuals", residual, "residual", 2.08, 2.091, band=0.046),
     Rung("layernorm", "layer norm", layernorm, "layernorm", 2.06, 2.066),
     Rung("gpt", "dropout and scale", GPT, "published", 1.48),
 )
