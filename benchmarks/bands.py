@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gptladder import corpus
 from gptladder.rungs import ALL, RECIPES
-from gptladder.training.devices import choose_device, default_threads
+from gptladder.training.devices import choose_device
 from gptladder.training.run import begin, versions
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -44,8 +44,7 @@ def measure(rung: str, text: corpus.Corpus) -> Spread:
     for seed in SEEDS:
         name = ALL[rung].recipe
         with tempfile.TemporaryDirectory() as folder:
-            threads = default_threads(RECIPES[name])
-            training = begin(Path(folder) / "run", name, RECIPES[name], text, seed, choose_device("cpu"), threads)
+            training = begin(Path(folder) / "run", name, RECIPES[name], text, seed, choose_device("cpu"))
             seen = [step.validation_loss for step in training.steps() if step.validation_loss is not None]
         untrained.append(seen[0])
         losses.append(seen[-1])

@@ -79,7 +79,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_file: Path, small_re
     """A finished run, trained once for all tests: only to be read or copied."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     threads = torch.get_num_threads()
-    for _ in begin(folder, "laptop", small_recipe, corpus.load(str(small_file)), 1, torch.device("cpu"), 1).steps():
+    for _ in begin(folder, "laptop", small_recipe, corpus.load(str(small_file)), 1, torch.device("cpu")).steps():
         pass
     torch.set_num_threads(threads)
     return folder

@@ -194,25 +194,22 @@ def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
     return message
 
 
+@pytest.mark.parametrize("use", [lambda run, text: Run.open(run).model(), resume], ids=["opened", "resumed"])
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_run_is_refused_by_file(name: str, damage: Callable[[Path, Path], None], run_folder: Path, other_run: Path):
-    Run.open(run_folder).model()  # sound before
-    damage(run_folder / name, other_run / name)
-    with pytest.raises(InputError) as error:
-        Run.open(run_folder).model()
-    assert str(run_folder) in one_line(error)
-    assert name in one_line(error)
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_run_is_not_resumed(
-    name: str, damage: Callable[[Path, Path], None], run_folder: Path, other_run: Path, small_file: Path
+def test_a_damaged_run_is_refused_by_file(
+    name: str,
+    damage: Callable[[Path, Path], None],
+    use: Callable[..., object],
+    run_folder: Path,
+    other_run: Path,
+    small_file: Path,
 ):
+    text = corpus.load(str(small_file))
+    use(run_folder, text)  # sound before
     damage(run_folder / name, other_run / name)
     with pytest.raises(InputError) as error:
-        resume(run_folder, corpus.load(str(small_file)))
+        use(run_folder, text)
     assert str(run_folder) in one_line(error)
     assert name in one_line(error)
 

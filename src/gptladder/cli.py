@@ -113,11 +113,8 @@ def train(
             return
         folder = out or checkpoint.new_folder(settings.rung)
         checkpoint.check_out(folder)
-        threads = devices.default_threads(settings)
         seed = 1 if seed is None else seed
-        training = run.begin(
-            folder, name, settings, _corpus(corpus), seed, chosen_device, threads, not written_out, context.obj
-        )
+        training = run.begin(folder, name, settings, _corpus(corpus), seed, chosen_device, not written_out, context.obj)
     terminal.follow(training)
     terminal.show_result(training)
 

@@ -202,7 +202,7 @@ def test_a_run_that_read_another_text_is_refused_before_anything_is_trained(tmp_
 
 
 def test_a_run_that_was_hardly_begun_is_not_finished(tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus):
-    steps = begin(tmp_path / "run", "laptop", small_recipe, small_corpus, 1, CPU, 1).steps()
+    steps = begin(tmp_path / "run", "laptop", small_recipe, small_corpus, 1, CPU).steps()
     next(steps)
     steps.close()
     with pytest.raises(InputError, match="is not finished"):

@@ -1,4 +1,4 @@
-"""Which processor, which recipe, how many threads."""
+"""Which processor, which recipe."""
 
 from __future__ import annotations
 
@@ -58,21 +58,3 @@ def test_a_cpu_trains_the_laptop_recipe_and_an_accelerator_the_published_one():
         "published",
     ]
     assert {devices.default_recipe(torch.device(kind)) for kind in ("cpu", "cuda")} <= set(RECIPES)
-
-
-def test_small_models_get_one_thread_and_large_ones_all(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    devices.machine_threads.cache_clear()
-    assert devices.default_threads(RECIPES["layernorm"]) == 1
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as after a small rung's training
-    assert devices.default_threads(RECIPES["published"]) == 7
-    devices.machine_threads.cache_clear()
-
-
-def test_the_users_own_number_of_threads_decides(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    devices.machine_threads.cache_clear()
-    assert devices.default_threads(RECIPES["layernorm"]) == 2
-    devices.machine_threads.cache_clear()

@@ -43,7 +43,7 @@ def _no_curve(monkeypatch: pytest.MonkeyPatch):
 
 
 def training_in(folder: Path, recipe: Recipe, corpus: Corpus, seed: int = 1, fused: bool = True) -> Training:
-    return begin(folder, "laptop", recipe, corpus, seed, CPU, 1, fused)
+    return begin(folder, "laptop", recipe, corpus, seed, CPU, fused)
 
 
 def finish(training: Training) -> list[Step]:
@@ -287,7 +287,7 @@ from gptladder.model.config import Recipe
 from gptladder.training.run import begin, resume
 folder, text = Path(sys.argv[1]), load(sys.argv[2])
 recipe = Recipe("gpt", 8, 1, 2, 8, 0.2, batch_size=4, steps=300, learning_rate=1e-2, evaluate_every=10)
-training = resume(folder, text) if folder.exists() else begin(folder, "laptop", recipe, text, 1, torch.device("cpu"), 1)
+training = resume(folder, text) if folder.exists() else begin(folder, "laptop", recipe, text, 1, torch.device("cpu"))
 for step in training.steps():
     pass
 """

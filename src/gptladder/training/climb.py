@@ -21,7 +21,6 @@ from ..model.config import Recipe
 from ..model.ladder import Rung
 from ..rungs import RECIPES, rung_named
 from ..sampling.text import stream_run
-from .devices import default_threads
 from .metrics import read_metrics
 from .plots import ladder_plot
 from .run import Training, begin, check_corpus, recipe_of, versions
@@ -92,7 +91,7 @@ def climb(
             yield report.add(item)
             continue
         recipe = RECIPES[item.recipe]
-        training = begin(folder / item.name, item.recipe, recipe, corpus, seed, device, default_threads(recipe))
+        training = begin(folder / item.name, item.recipe, recipe, corpus, seed, device)
         train(training)
         yield report.add(training.run)
 

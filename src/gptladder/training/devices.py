@@ -1,16 +1,10 @@
-"""Which processor to train on, and with how many threads."""
+"""Which processor to train on."""
 
 from __future__ import annotations
-
-import os
-from functools import cache
 
 import torch
 
 from ..errors import InputError
-from ..model.config import Recipe
-
-SMALL = 64  # channels up to which one thread is faster than two: the work is over before the second wakes
 
 
 def available() -> list[str]:
@@ -40,15 +34,3 @@ def choose_device(name: str | None = None) -> torch.device:
 def default_recipe(device: torch.device) -> str:
     """The recipe of `gptladder train` alone: what ends in minutes on that device."""
     return "laptop" if device.type == "cpu" else "published"
-
-
-@cache
-def machine_threads() -> int:
-    """The number of threads that torch chose for this machine, asked once, before any training sets another."""
-    return torch.get_num_threads()
-
-
-def default_threads(recipe: Recipe) -> int:
-    """How many threads a recipe trains fastest with on a CPU; $OMP_NUM_THREADS decides where it is set."""
-    most = machine_threads()
-    return 1 if recipe.n_embd <= SMALL and "OMP_NUM_THREADS" not in os.environ else most

@@ -117,9 +117,8 @@ class Training:
 
 
 def _prepare(
-    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, threads: int, fused: bool
+    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, fused: bool
 ) -> tuple[CharTokenizer, Batches, nn.Module]:
-    torch.set_num_threads(threads)
     tokenizer = CharTokenizer.of(corpus.text)
     with as_input_error(f"corpus {corpus.name}: "):
         batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)
@@ -135,14 +134,16 @@ def begin(
     corpus: Corpus,
     seed: int,
     device: torch.device,
-    threads: int,
     fused: bool = True,
     started: float | None = None,
 ) -> Training:
-    """A new training of the recipe called `name`, in a new run folder. InputError if the folder or the text is unfit."""
+    """A new training of the recipe called `name`, in a new run folder. InputError if the folder or the text is unfit.
+
+    It takes the number of threads that torch has (all cores, unless $OMP_NUM_THREADS says otherwise) and records it.
+    """
     started = time.perf_counter() if started is None else started
     checkpoint.check_out(folder)
-    tokenizer, batches, model = _prepare(recipe, corpus, seed, device, threads, fused)
+    tokenizer, batches, model = _prepare(recipe, corpus, seed, device, fused)
     optimizer = adamw(model, recipe)
     config = asdict(recipe.config(len(tokenizer)))
     run = checkpoint.create(
@@ -155,7 +156,7 @@ def begin(
             "corpus": {"name": corpus.name, "sha256": corpus.sha256, "stand_in": corpus.stand_in},
             "seed": seed,
             "device": str(device),
-            "threads": threads,
+            "threads": torch.get_num_threads(),
             "compiled": False,
             "fused": fused,
             "versions": versions(),
@@ -191,7 +192,8 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
     check_corpus(run, corpus)
     recipe = recipe_of(run)
     device = choose_device(run.config["device"])
-    _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["threads"], run.config["fused"])
+    torch.set_num_threads(run.config["threads"])  # another number would round sums otherwise
+    _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"])
     optimizer = adamw(model, recipe)
     run.model()  # best weights that are damaged are found now, not after hours of training
     facts = run.load_state(model, optimizer)
