@@ -21,7 +21,7 @@ settings.register_profile("steady", deadline=None, derandomize=True)  # a busy m
 settings.load_profile("steady")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Tiny tensors: a second thread would only wait."""
     before = torch.get_num_threads()
