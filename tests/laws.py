@@ -7,13 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gptladder.model.cache import Caches
 from gptladder.model.config import GPTConfig
 from gptladder.model.efficient import fuse
+from gptladder.model.parts import SideBySide
 from gptladder.rungs import ALL, build
 
 NAMES = tuple(ALL)
-# odd sizes, no two alike, so that no swapped pair of dimensions goes unseen: B 2, H 3, D 5, T 7, V 11, C 15
-B, H, D, T, V, C = 2, 3, 5, 7, 11, 15
+# no two sizes alike, so that no swapped pair of dimensions goes unseen; D is even, since rotary positions turn pairs
+B, H, T, D, V, C = 2, 3, 7, 8, 11, 24
 ODD = GPTConfig(vocab_size=V, block_size=T, n_layer=2, n_head=H, n_embd=C, dropout=0.0)
 
 
@@ -38,8 +40,8 @@ def lively(module: nn.Module, seed: int = 0) -> nn.Module:
     for part in module.modules():
         for name, weight in part.named_parameters(recurse=False):
             noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-            if isinstance(part, nn.Linear) and name == "weight":
-                noise = 1.5 * noise / weight.size(1) ** 0.5
+            if isinstance(part, nn.Linear | SideBySide) and name == "weight":
+                noise = 1.5 * noise / weight.size(-1) ** 0.5
             elif not isinstance(part, nn.Linear | nn.Embedding) and name == "weight":
                 noise = 1 + noise / 3
             weight.copy_(noise)
@@ -50,6 +52,18 @@ def rung(name: str, config: GPTConfig = ODD, fused: bool = False, seed: int = 0)
     """A rung or control with lively weights, in eval mode."""
     model = lively(build(name, config), seed).eval()
     return fuse(model) if fused else model
+
+
+@torch.no_grad()
+def read_in_pieces(model: nn.Module, tokens: Tensor, sizes: tuple[int, ...], caches: Caches | None = None) -> Tensor:
+    """The model's answer to tokens that come a few at a time, remembered in caches."""
+    pieces, known = [], 0
+    with caches or Caches(model, tokens.size(1)):
+        for size in sizes:
+            places = torch.arange(known, known + size)
+            pieces.append(model(tokens[:, places], places))
+            known += size
+    return torch.cat(pieces, dim=1)
 
 
 def changes_from(t: int, function: Callable[[Tensor], Tensor], x: Tensor, other: Tensor) -> tuple[float, float]:

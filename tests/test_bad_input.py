@@ -175,9 +175,13 @@ def test_sizes_and_counts_begin_at_one(name: str, value: int, here: Path, gptlad
         ("decay=-0.5", "between 0 and 1"),
         ("beta2=1", "0 or more and less than 1"),
         ("beta2=-0.1", "0 or more and less than 1"),
+        ("precision=half", "one of float32, mixed"),
+        ("precision=", "one of float32, mixed"),
+        ("optimizer=sgd", "one of adamw, muon"),
+        ("optimizer=Muon", "one of adamw, muon"),
     ],
 )
-def test_numbers_outside_their_range(setting: str, allowed: str, here: Path, gptladder: Call):
+def test_values_outside_what_is_allowed(setting: str, allowed: str, here: Path, gptladder: Call):
     name = setting.partition("=")[0]
     refused(gptladder, *TRAIN, "--set", setting, says=(f"{name} is ", f"it must be {allowed}"))
 
@@ -213,7 +217,7 @@ def test_settings_that_are_none(setting: str, says: str | tuple[str, ...], show:
         (("train", "biggram"), ("no rung 'biggram'", "bigram", "layernorm", "gpt", "plain", "postnorm")),
         (("train", ""), "no rung ''"),
         (("train", "--recipe", "laptopp"), ("no recipe 'laptopp'", "laptop", "published")),
-        (("train", "bigram", "--recipe", "laptop"), "recipe 'laptop' trains the rung 'gpt', not 'bigram'"),
+        (("train", "bigram", "--recipe", "laptop"), "recipe 'laptop' trains the rung 'modern', not 'bigram'"),
         (("train", "--steps", "many"), ("--steps", "integer")),
         (("train", "--steps", "-5"), "steps is -5; it must be 1 or more"),
         (("train", "--steps", "0"), "steps is 0; it must be 1 or more"),
@@ -229,6 +233,13 @@ def test_settings_that_are_none(setting: str, says: str | tuple[str, ...], show:
         (("climb", "--seed", "-1"), "--seed"),
         (("climb", "--device", "abacus"), "no device 'abacus' here"),
         (("climb", "--gpt", "runs/older", "--all"), "--gpt with --all"),
+        (("climb", "--ablate", "gpt"), "no ablation of 'gpt'; there is one of modern"),
+        (("climb", "--ablate", ""), "no ablation of ''; there is one of modern"),
+        (("climb", "--ablate", "modern", "--all"), "--ablate with --gpt, --all or --controls"),
+        (("climb", "--ablate", "modern", "--controls"), "--ablate with --gpt, --all or --controls"),
+        (("climb", "--ablate", "modern", "--gpt", "runs/older"), "--ablate with --gpt, --all or --controls"),
+        (("climb", "--ablate", "modern", "--device", "abacus"), "no device 'abacus' here"),
+        (("climb", "--ablate", "modern", "--out", "runs/older"), "runs/older is not empty"),
         (("sing",), "sing"),
         (("--sing",), "--sing"),
     ],
@@ -264,6 +275,9 @@ def test_words_that_mean_nothing(words: tuple[str, ...], says: str | tuple[str, 
         (("--top-p", "-0.1"), "top_p is -0.1"),
         (("--top-p", "1.01"), "top_p is 1.01; it must be more than 0 and at most 1"),
         (("--top-p", "nan"), "top_p is nan"),
+        (("--samples", "0"), "--samples"),
+        (("--samples", "some"), ("--samples", "integer")),
+        (("--weights", "int3"), "no weights in 'int3'; there are float32, bfloat16"),
         (("--seed", "-1"), "--seed"),
         (("--device", "abacus"), "no device 'abacus' here"),
     ],

@@ -117,7 +117,7 @@ def test_what_show_prints_can_be_set(gptladder: Call):
 
 def test_show_shows_what_was_changed(gptladder: Call):
     _, out, _ = gptladder("train", "--show", "--device", "cpu", "--set", "dropout=0.25", "--steps", "7")
-    assert "recipe laptop (rung gpt)" in out
+    assert "recipe laptop (rung modern)" in out
     assert "  dropout = 0.25\n" in out
     assert "  steps = 7\n" in out
 
@@ -130,7 +130,7 @@ def test_train_leaves_a_run_and_says_how_to_go_on(gptladder: Call, small_file: P
     code, out, err = gptladder("train", "--device", "cpu", "--corpus", small_file, "--seed", "5", *SMALL)
     assert (code, err) == (0, "")
     (folder,) = Path("runs").iterdir()
-    assert re.fullmatch(r"gpt-\d{8}-\d{6}", folder.name)
+    assert re.fullmatch(r"modern-\d{8}-\d{6}", folder.name)
     run = Run.open(folder)
     assert (run.config["recipe"], run.config["seed"], run.config["corpus"]["name"]) == ("laptop", 5, str(small_file))
     assert recipe_of(run) == replace(
@@ -410,6 +410,33 @@ def test_greedy_needs_no_seed_and_one_choice_is_greedy(gptladder: Call, trained:
 def test_all_choices_are_no_restriction(gptladder: Call, trained: Path):
     words = ["sample", trained, "--seed", "1", "--tokens", "60"]
     assert gptladder(*words).out == gptladder(*words, "--top-k", "999", "--top-p", "1", "--temperature", "1").out
+
+
+def test_several_samples_come_under_their_numbers(gptladder: Call, trained: Path, small_text: str):
+    words = ["sample", trained, "--tokens", "20", "--seed", "1", "--samples", "3"]
+    code, out, err = gptladder(*words)
+    assert (code, err) == (0, "")
+    assert re.findall(r"^--- (\d) ---$", out, re.MULTILINE) == ["1", "2", "3"]
+    texts = re.split(r"--- \d ---\n", out)[1:]
+    assert [len(text) for text in texts] == [20 + 1] * 3
+    assert len(set(texts)) == 3
+    assert set("".join(texts)) <= set(small_text)
+    assert gptladder(*words).out == out
+    prompted = re.split(r"--- \d ---\n", gptladder(*words, "--prompt", "the king").out)[1:]
+    assert [(text[:8], len(text)) for text in prompted] == [("the king", 8 + 20 + 1)] * 3
+
+
+def test_one_sample_has_no_heading(gptladder: Call, trained: Path):
+    words = ["sample", trained, "--tokens", "20", "--seed", "1"]
+    assert gptladder(*words, "--samples", "1") == gptladder(*words)
+
+
+def test_rounded_weights_write_much_the_same(gptladder: Call, trained: Path, small_text: str):
+    words = ["sample", trained, "--tokens", "30", "--seed", "1"]
+    code, out, err = gptladder(*words, "--weights", "bfloat16")
+    assert (code, err, len(out)) == (0, "", 30 + 1)
+    assert set(out) <= set(small_text)
+    assert gptladder(*words, "--weights", "float32") == gptladder(*words)
 
 
 def test_the_newest_run_is_taken(gptladder: Call, small_file: Path, pictureless: None):

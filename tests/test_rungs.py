@@ -11,28 +11,29 @@ from gptladder.errors import InputError
 from gptladder.model.config import Recipe
 from gptladder.model.controls import CONTROLS
 from gptladder.model.ladder import RUNGS
+from gptladder.model.modern import ABLATIONS, MODERN_RUNG
 from gptladder.rungs import ALL, RECIPES, build, changed, recipe_for, rung_named
 from laws import ODD, tokens_of
 
 
 def test_every_rung_and_control_is_found_under_its_name():
-    assert list(ALL.values()) == [*RUNGS, *CONTROLS]
+    assert list(ALL.values()) == [*RUNGS, MODERN_RUNG, *CONTROLS]
     assert all(rung_named(name) is rung and rung.name == name for name, rung in ALL.items())
 
 
 def test_an_unknown_rung_is_refused_with_those_that_are_there():
-    with pytest.raises(InputError, match=r"no rung 'ladder'; there are bigram, average, .*, gpt, plain, postnorm"):
+    with pytest.raises(InputError, match=r"no rung 'ladder'; there are bigram, average, .*, gpt, modern, plain, postnorm"):
         rung_named("ladder")
     with pytest.raises(InputError, match="no rung 'Bigram'"):
         build("Bigram", ODD)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_build_makes_what_the_rung_makes(name):
+@pytest.mark.parametrize("rung", [*ALL.values(), *(rung for rung, _ in ABLATIONS)], ids=lambda rung: rung.name)
+def test_build_makes_what_the_rung_makes(rung):
     torch.manual_seed(0)
-    ours = build(name, ODD)
+    ours = build(rung.name, ODD)
     torch.manual_seed(0)
-    rungs = ALL[name].build(ODD)
+    rungs = rung.build(ODD)
     assert str(ours) == str(rungs)
     assert torch.equal(ours(tokens_of(2, 7)), rungs(tokens_of(2, 7)))
 
@@ -52,16 +53,18 @@ def test_nothing_named_takes_the_default(default):
 
 def test_a_recipe_named_wins_over_the_rungs_own_and_the_default():
     assert recipe_for(None, "residual", "laptop") == ("residual", RECIPES["residual"])
-    assert recipe_for("gpt", "laptop", "published") == ("laptop", RECIPES["laptop"])
+    assert recipe_for("modern", "laptop", "published") == ("laptop", RECIPES["laptop"])
 
 
 def test_a_recipe_of_another_rung_is_refused():
     with pytest.raises(InputError, match="recipe 'published' trains the rung 'gpt', not 'bigram'; leave one of the two out"):
         recipe_for("bigram", "published", "laptop")
+    with pytest.raises(InputError, match="recipe 'laptop' trains the rung 'modern', not 'gpt'"):
+        recipe_for("gpt", "laptop", "published")
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_there():
-    with pytest.raises(InputError, match=r"no recipe 'soup'; there are bigram, .*published, laptop"):
+    with pytest.raises(InputError, match=r"no recipe 'soup'; there are bigram, .*published, laptop, plain, postnorm"):
         recipe_for(None, "soup", "laptop")
 
 
@@ -75,8 +78,8 @@ def test_an_unknown_rung_is_refused_before_its_recipe():
 
 def test_settings_replace_the_recipes_own_and_nothing_else():
     recipe = RECIPES["published"]
-    found = changed(recipe, ["steps=7", "dropout=0.5", "learning_rate=1e-2", "n_head=4", "steps=9"])
-    assert found == replace(recipe, steps=9, dropout=0.5, learning_rate=1e-2, n_head=4)
+    found = changed(recipe, ["steps=7", "dropout=0.5", "learning_rate=1e-2", "optimizer=muon", "steps=9"])
+    assert found == replace(recipe, steps=9, dropout=0.5, learning_rate=1e-2, optimizer="muon")
     assert changed(recipe, []) == recipe
 
 
@@ -108,6 +111,8 @@ def test_an_unknown_setting_is_refused_with_those_that_are_there(setting):
         ("learning_rate=nan", "learning_rate is nan; it must be more than 0"),
         ("n_head=5", "n_embd is 384; it must be a multiple of n_head 5"),
         ("batch_size=-1", "batch_size is -1; it must be 1 or more"),
+        ("optimizer=sgd", "optimizer is sgd; it must be one of adamw, muon"),
+        ("precision=", "precision is ; it must be one of float32, mixed"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(setting, message):

@@ -15,7 +15,10 @@ import pytest
 import gptladder
 
 PACKAGE = Path(gptladder.__file__).parent
-MODEL = ("__init__", "config", "bigram", "averaging", "dropout", "attention", "block", "gpt", "efficient", "ladder")
+MODEL = (
+    *("__init__", "config", "bigram", "averaging", "dropout", "attention", "block", "gpt"),
+    *("cache", "kernels", "efficient", "ladder"),
+)
 MEMBERS = [
     *("__init__.py", "tokenizer.py", "batches.py"),
     *(f"model/{name}.py" for name in MODEL),
@@ -117,13 +120,17 @@ def test_the_reader_of_imports_sees_them():
     assert imports_of("model/gpt.py")[1] == {"model/block.py", "model/config.py"}
     assert "torch.nn.functional" in imports_of("model/efficient.py")[0]
     assert "rungs.py" not in MEMBERS
-    assert imports_of("rungs.py")[1] == {"errors.py", "model/config.py", "model/controls.py", "model/ladder.py"}
+    assert imports_of("rungs.py")[1] == {
+        *("errors.py", "model/config.py", "model/controls.py", "model/ladder.py", "model/modern.py")
+    }
 
 
-def test_the_model_folder_is_whole_but_for_the_controls():
-    """A post-norm block without its norm is the block that learners are to write."""
+def test_the_model_folder_is_whole_but_for_the_controls_and_the_modern_rung():
+    """A post-norm block without its norm, or a modern attention, is nearly the one that learners are to write."""
     files = {f"model/{path.name}" for path in (PACKAGE / "model").glob("*.py")}
-    assert files - {m for m in MEMBERS if m.startswith("model/")} == {"model/controls.py"}
+    assert files - {m for m in MEMBERS if m.startswith("model/")} == {
+        *("model/controls.py", "model/parts.py", "model/modern.py")
+    }
 
 
 def test_alone_in_an_empty_folder_it_trains_and_writes(tmp_path, small_text):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -173,7 +174,12 @@ def _read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[s
     for name, (_, found) in parts.items():
         if found.get("sha256") != facts[name]:
             raise InputError(f"{folder / name} is not what {STATE} was saved with; copy the run folder again")
-    return facts, parts[WEIGHTS][0], parts[MOMENTS][0]
+    return facts, _renamed(parts[WEIGHTS][0]), _renamed(parts[MOMENTS][0])
+
+
+def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Under today's names: what is a fused attention's `qkv.weight` now was its `qkv` in states of before Muon."""
+    return {re.sub(r"\.qkv(?=/|$)", ".qkv.weight", name): tensor for name, tensor in tensors.items()}
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

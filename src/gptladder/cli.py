@@ -129,6 +129,10 @@ def climb(
     all_: Annotated[
         bool, typer.Option("--all", help="Train the gpt rung too, by the published recipe (hours on a CPU).")
     ] = False,
+    ablate: Annotated[
+        str | None,
+        typer.Option(metavar="RUNG", help="Instead: what each idea of that rung is worth, alone and together; modern."),
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Train the seven small rungs, one after the other, and judge each against its published loss."""
@@ -141,6 +145,13 @@ def climb(
 
     if gpt is not None and all_:
         raise InputError("--gpt with --all: the one takes the gpt row from a run, the other trains it; leave one out")
+    if ablate is not None:
+        if ablate != "modern":
+            raise InputError(f"no ablation of {ablate!r}; there is one of modern")
+        if gpt is not None or all_ or controls:
+            raise InputError("--ablate with --gpt, --all or --controls: it is no climb; leave the others out")
+        _ablate(out or checkpoint.new_folder("ablate"), corpus, seed, device)
+        return
     folder = out or checkpoint.new_folder("climb")
     checkpoint.check_out(folder)
     chosen: list[Rung | checkpoint.Run] = [rung for rung in RUNGS if rung.name != "gpt" or all_]
@@ -159,6 +170,21 @@ def climb(
             terminal.show_ladder(rows, folder)
 
 
+def _ablate(folder: Path, corpus: str | None, seed: int, device: str | None) -> None:
+    from . import checkpoint, terminal
+    from .training import devices
+    from .training.ablate import AblationRow, ablate
+
+    checkpoint.check_out(folder)
+    rows: list[AblationRow] = []
+    try:
+        for row in ablate(folder, _corpus(corpus), seed, devices.choose_device(device), terminal.follow):
+            rows.append(row)
+    finally:
+        if rows:
+            terminal.show_ablation(rows, folder)
+
+
 @app.command(rich_help_panel=TRAIN)
 def sample(
     run: RunArgument = None,
@@ -167,14 +193,19 @@ def sample(
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest; 1 draws as learned.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest only.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw among the fewest that hold probability p together.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many continuations, written side by side.")] = 1,
+    weights: Annotated[str, typer.Option(help="float32, or bfloat16: rounded, less to read, faster.")] = "float32",
     seed: Annotated[int | None, typer.Option(min=0, max=SEED_MAX, help="The same seed writes the same text.")] = None,
     device: DeviceOption = None,
 ) -> None:
     """Write text with a trained model."""
     from . import checkpoint
     from .sampling.choose import Sampling
-    from .sampling.text import encode_prompt, stream_run
+    from .sampling.text import DTYPES, encode_prompt, load_for_writing, stream_text, write_texts
     from .training.devices import choose_device
+
+    if weights not in DTYPES:
+        raise InputError(f"no weights in {weights!r}; there are {', '.join(DTYPES)}")
 
     with as_input_error():
         sampling = Sampling(temperature, top_k, top_p)
@@ -182,11 +213,18 @@ def sample(
     with as_input_error("prompt: "):
         encode_prompt(opened.tokenizer, prompt)
     drawn = time.time_ns() % 1_000_000 if seed is None else seed
-    pieces = stream_run(opened, prompt, tokens, sampling, drawn, choose_device(device))
+    model = load_for_writing(opened, choose_device(device), DTYPES[weights])
+    block_size = opened.model_config.block_size
     if seed is None:
         print(f"{opened.folder}, --seed {drawn}", file=sys.stderr)
+    if samples > 1:
+        for i, text in enumerate(
+            write_texts(model, opened.tokenizer, block_size, samples, prompt, tokens, sampling, drawn), start=1
+        ):
+            print(f"--- {i} ---\n{prompt}{text}")
+        return
     sys.stdout.write(prompt)
-    for text in pieces:
+    for text in stream_text(model, opened.tokenizer, block_size, prompt, tokens, sampling, drawn):
         sys.stdout.write(text)
         sys.stdout.flush()
     sys.stdout.write("\n")

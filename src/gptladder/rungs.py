@@ -11,9 +11,10 @@ from .model import ladder
 from .model.config import GPTConfig, Recipe
 from .model.controls import CONTROL_RECIPES, CONTROLS
 from .model.ladder import RUNGS, Rung
+from .model.modern import ABLATIONS, MODERN_RECIPES, MODERN_RUNG
 
-ALL: dict[str, Rung] = {rung.name: rung for rung in (*RUNGS, *CONTROLS)}
-RECIPES: dict[str, Recipe] = {**ladder.RECIPES, **CONTROL_RECIPES}
+ALL: dict[str, Rung] = {rung.name: rung for rung in (*RUNGS, MODERN_RUNG, *CONTROLS)}
+RECIPES: dict[str, Recipe] = {**ladder.RECIPES, **MODERN_RECIPES, **CONTROL_RECIPES}
 
 
 def rung_named(name: str) -> Rung:
@@ -24,8 +25,9 @@ def rung_named(name: str) -> Rung:
 
 
 def build(name: str, config: GPTConfig) -> nn.Module:
-    """The model of that rung, untrained, in its written-out form."""
-    return rung_named(name).build(config)
+    """The model of that rung (or of an ablation), untrained, in its written-out form."""
+    ablations = {rung.name: rung for rung, _ in ABLATIONS}
+    return (ablations.get(name) or rung_named(name)).build(config)
 
 
 def recipe_for(rung: str | None, recipe: str | None, default: str) -> tuple[str, Recipe]:
@@ -46,7 +48,7 @@ def recipe_for(rung: str | None, recipe: str | None, default: str) -> tuple[str,
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with `name=value` settings in place of its own. InputError on an unknown name or an unfit value."""
     types = {field.name: type(getattr(recipe, field.name)) for field in fields(recipe) if field.name != "rung"}
-    values: dict[str, float] = {}
+    values: dict[str, float | str] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in types:

@@ -25,6 +25,7 @@ from .checkpoint import Run
 from .corpus import FILE, URL, Corpus
 from .model.config import Recipe
 from .sampling.text import stream_run
+from .training.ablate import AblationRow
 from .training.climb import Row
 from .training.loop import Step
 from .training.run import Training, versions
@@ -104,6 +105,8 @@ def follow(training: Training) -> None:
     plan = f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}"
     name = f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}"
     console.print(f"{name}: {parameters:,} parameters, {plan}, in {escape(str(run.folder))}", soft_wrap=True)
+    if training.note:
+        errors.print(f"[yellow]note[/yellow] {escape(training.note)}")
     progress = Progress(
         TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=24),
@@ -166,6 +169,22 @@ def show_ladder(rows: Sequence[Row], folder: Path) -> None:
     best = min((row for row in rows if (folder / row.rung).is_dir()), key=lambda row: row.validation_loss)
     print(f"written: {folder}/ladder.json, ladder.png, samples.txt. Next, let the best of them write more:")
     print(f"  {command('sample', folder / best.rung)}")
+
+
+def show_ablation(rows: Sequence[AblationRow], folder: Path) -> None:
+    """The table of an ablation, and where its report lies."""
+    table = Table(title="What each idea is worth", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
+    table.add_column("classic, and", no_wrap=True)
+    for name in ("parameters", "validation\nloss", "gain", "seconds", "seconds to the\nclassic loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        reached = "never" if row.seconds_to_classic is None else f"{row.seconds_to_classic:.1f}"
+        table.add_row(
+            *(row.adds, f"{row.parameters:,}", f"{row.validation_loss:.4f}"),
+            *(f"{row.gain:+.4f}", f"{row.seconds:.1f}", reached),
+        )
+    console.print(table)
+    print(f"written: {folder}/ablation.json")
 
 
 def show_evaluation(loss: float, run: Run, corpus: Corpus) -> None:

@@ -51,11 +51,24 @@ def test_heads_share_the_width_evenly():
         ("n_layer", 0),
         ("n_head", 5),
         ("dropout", 1.0),
+        ("optimizer", "sgd"),
+        ("optimizer", "AdamW"),
+        ("precision", "bfloat16"),
+        ("precision", ""),
     ],
 )
 def test_a_recipe_refuses_what_no_training_can_have(name, value):
     with pytest.raises(ValueError, match=rf"{'n_embd' if name == 'n_head' else name} is .*; it must be "):
         Recipe("attention", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"), [("optimizer", ("adamw", "muon")), ("precision", ("float32", "mixed"))], ids=["optimizer", "precision"]
+)
+def test_what_there_is_to_choose_from_is_taken_and_named(name, allowed):
+    assert [getattr(Recipe("gpt", **{name: value}), name) for value in allowed] == list(allowed)
+    with pytest.raises(ValueError, match=f"^{name} is other; it must be one of {', '.join(allowed)}$"):
+        Recipe("gpt", **{name: "other"})
 
 
 def test_a_recipe_describes_its_model():

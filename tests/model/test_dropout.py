@@ -9,50 +9,58 @@ import torch
 from torch import nn
 
 from gptladder.model.dropout import Dropout, dropout
+from gptladder.model.efficient import FusedDropout
 from laws import normal
 
 COUNT = 100_000
+BOTH = pytest.mark.parametrize("kind", [Dropout, FusedDropout])
 
 
+@BOTH
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
-def test_share_of_zeros_is_p(p):
+def test_share_of_zeros_is_p(kind, p):
     torch.manual_seed(0)
-    dropped = (Dropout(p)(torch.ones(COUNT)) == 0).double().mean().item()
+    dropped = (kind(p)(torch.ones(COUNT)) == 0).double().mean().item()
     assert abs(dropped - p) < 4 * math.sqrt(p * (1 - p) / COUNT)
 
 
+@BOTH
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
-def test_survivors_are_scaled_so_that_the_mean_stays(p):
+def test_survivors_are_scaled_so_that_the_mean_stays(kind, p):
     torch.manual_seed(0)
     x = normal(301, 7)
-    y = Dropout(p)(x)
+    y = kind(p)(x)
     survived = y != 0
     assert 0 < survived.sum() < x.numel()
     assert torch.allclose(y[survived], x[survived] / (1 - p), atol=1e-12)
 
 
-def test_worked_number():
+@BOTH
+def test_worked_number(kind):
     torch.manual_seed(0)
-    assert set(Dropout(0.2)(torch.ones(100, dtype=torch.float64)).tolist()) == {0.0, 1.25}
+    assert set(kind(0.2)(torch.ones(100, dtype=torch.float64)).tolist()) == {0.0, 1.25}
 
 
-def test_gradient_passes_where_the_number_passed():
+@BOTH
+def test_gradient_passes_where_the_number_passed(kind):
     torch.manual_seed(0)
     x = torch.ones(1000, dtype=torch.float64, requires_grad=True)
-    y = Dropout(0.25)(x)
+    y = kind(0.25)(x)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
 
 
-def test_eval_changes_nothing_and_draws_nothing():
-    layer, x = Dropout(0.9).eval(), normal(5, 7)
+@BOTH
+def test_eval_changes_nothing_and_draws_nothing(kind):
+    layer, x = kind(0.9).eval(), normal(5, 7)
     before = torch.get_rng_state()
     assert torch.equal(layer(x), x)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_each_call_drops_others_and_a_seed_repeats():
-    layer, x = Dropout(0.5), torch.ones(100)
+@BOTH
+def test_each_call_drops_others_and_a_seed_repeats(kind):
+    layer, x = kind(0.5), torch.ones(100)
     torch.manual_seed(1)
     first, second = layer(x), layer(x)
     torch.manual_seed(1)
@@ -67,7 +75,8 @@ def test_no_dropout_is_no_layer():
     assert made.p == 0.3
 
 
+@BOTH
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, math.nan])
-def test_what_is_no_share_is_refused(p):
+def test_what_is_no_share_is_refused(kind, p):
     with pytest.raises(ValueError, match=f"dropout is {p}; it must be 0 or more and less than 1"):
-        Dropout(p)
+        kind(p)

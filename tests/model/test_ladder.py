@@ -13,11 +13,10 @@ from gptladder.model.block import Block, LayerNorm
 from gptladder.model.config import Recipe
 from gptladder.model.controls import CONTROLS, PlainBlock, PostNormBlock
 from gptladder.model.ladder import RUNGS
-from gptladder.rungs import RECIPES
+from gptladder.rungs import ALL, RECIPES
 from gptladder.training.loss import cross_entropy, uniform_loss
 from laws import ODD, seeded
 
-ALL = {rung.name: rung for rung in (*RUNGS, *CONTROLS)}
 PARAMETERS = {
     "bigram": 4_225,
     "average": 4_416,
@@ -29,7 +28,10 @@ PARAMETERS = {
     "layernorm": 42_304,
     "postnorm": 41_856 + 3 * 2 * 64,
 }
-SMALL = {"block_size": 8, "batch_size": 32, "n_embd": 32, "dropout": 0.0, "weight_decay": 0.01, "beta2": 0.999, "decay": 0.0}
+SMALL = {
+    **{"block_size": 8, "batch_size": 32, "n_embd": 32, "dropout": 0.0, "optimizer": "adamw", "precision": "float32"},
+    **{"weight_decay": 0.01, "beta2": 0.999, "warmup_steps": 0, "decay": 0.0},
+}
 
 
 def built(name, vocab_size=65):
@@ -82,6 +84,11 @@ def test_parameter_count_of_the_published_gpt():
     assert round(parameters("gpt") / 1e6, 2) == 10.79
 
 
+def test_parameter_count_of_the_modern_gpt():
+    v, layers, c = 65, 4, 192
+    assert parameters("modern") == v * c + (v + 1) * v * c + layers * 12 * c * c + c * v == 2_618_112
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_small_settings_are_the_published_ones(name):
     recipe = asdict(RECIPES[ALL[name].recipe])
@@ -91,7 +98,6 @@ def test_small_settings_are_the_published_ones(name):
     blocks = name in ("plain", "residual", "postnorm", "layernorm")
     assert recipe["n_layer"] == (3 if blocks else 1)
     assert recipe["n_head"] == (4 if blocks or name in ("multihead", "feedforward") else 1)
-    assert recipe["warmup_steps"] == 0
 
 
 def test_the_published_recipe_exactly():
@@ -107,8 +113,10 @@ def test_the_published_recipe_exactly():
         learning_rate=3e-4,
         warmup_steps=0,
         decay=0.0,
+        optimizer="adamw",
         weight_decay=0.01,
         beta2=0.999,
+        precision="float32",
         evaluate_every=500,
     )
 
@@ -123,7 +131,7 @@ def test_a_recipe_trains_a_rung_that_exists(recipe):
     assert RECIPES[recipe].rung in ALL
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "gpt"])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("gpt", "modern")])
 @pytest.mark.parametrize("seed", range(3))
 def test_untrained_loss_is_that_of_knowing_nothing(name, seed):
     torch.manual_seed(seed)
@@ -138,7 +146,7 @@ def test_untrained_loss_is_that_of_knowing_nothing(name, seed):
 def test_untrained_loss_of_a_gpt_is_that_of_knowing_nothing(recipe, seed):
     torch.manual_seed(seed)
     config = RECIPES[recipe].config(65)
-    model = ALL["gpt"].build(config).eval()
+    model = ALL[RECIPES[recipe].rung].build(config).eval()
     with torch.no_grad():
         logits = model(torch.randint(65, (3, min(200, config.block_size)), generator=seeded(seed)))
     loss = (logits.logsumexp(-1, keepdim=True) - logits).mean().item()  # over all targets, each as likely

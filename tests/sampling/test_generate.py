@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.efficient import FusedAttention, fuse, unfuse
+from gptladder.model.cache import Remembering
+from gptladder.model.efficient import fuse, unfuse
 from gptladder.sampling.cached import generate_cached
 from gptladder.sampling.choose import Sampling
 from gptladder.sampling.generate import fit_context, generate
@@ -32,7 +33,7 @@ class Counting(nn.Module):
 
 
 def attached(model):
-    return [part.cache for part in model.modules() if isinstance(part, FusedAttention) and part.cache is not None]
+    return [part.cache for part in model.modules() if isinstance(part, Remembering) and part.cache is not None]
 
 
 def written(sampler, model, prompt, count, block_size, sampling=GREEDY, seed=7):

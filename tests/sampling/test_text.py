@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gptladder.checkpoint import Run
 from gptladder.sampling.choose import Sampling
 from gptladder.sampling.generate import generate
-from gptladder.sampling.text import encode_prompt, stream_text
+from gptladder.sampling.text import encode_prompt, stream_run, stream_text, write_texts
 from gptladder.tokenizer import CharTokenizer
 from laws import ODD, V, rung, seeded
 
@@ -78,6 +79,32 @@ def test_dropout_is_off_while_writing():
 def test_a_prompt_longer_than_the_context_is_cut_by_the_rule():
     """Of nine characters at block_size 7 the last three count."""
     assert text_of(prompt="abcdefghi", count=3, sampling=GREEDY) == text_of(prompt="ghi", count=3, sampling=GREEDY)
+
+
+# several at once
+
+
+def texts_of(samples, **settings):
+    return write_texts(rung("gpt", fused=True), TOKENIZER, ODD.block_size, samples, **settings)
+
+
+def test_several_texts_are_what_generate_writes_after_several_prompts():
+    prompts = torch.tensor([TOKENIZER.encode("badge")] * 4)
+    tokens = torch.stack(list(generate(rung("gpt"), prompts, 25, ODD.block_size, Sampling(0.9), seeded(11))), dim=1)
+    expected = [TOKENIZER.decode(row.tolist()) for row in tokens]
+    assert texts_of(4, prompt="badge", count=25, sampling=Sampling(0.9), seed=11) == expected
+    assert len(set(expected)) == 4
+
+
+def test_several_of_nothing_are_nothing_each():
+    assert texts_of(3, count=0) == ["", "", ""]
+
+
+def test_a_run_writes_what_its_best_model_writes(trained):
+    run = Run.open(trained)
+    tokens = generate(run.model().eval(), torch.tensor([run.tokenizer.encode("the king")]), 40, 8, GREEDY)
+    expected = run.tokenizer.decode(torch.cat(list(tokens)).tolist())
+    assert "".join(stream_run(run, "the king", 40, GREEDY)) == expected
 
 
 def test_the_alphabet_fits_the_test_model():

@@ -20,7 +20,7 @@ from gptladder.rungs import ALL, RECIPES, build
 from gptladder.tokenizer import CharTokenizer
 from gptladder.training.loop import Step, evaluate, seed_for, train, training_step
 from gptladder.training.loss import cross_entropy
-from gptladder.training.optimizers import adamw
+from gptladder.training.optimizers import make_optimizer
 from laws import ODD, B, T, lively, rung, seeded, tokens_of
 
 STEPS, EVERY = 7, 3
@@ -50,7 +50,7 @@ def start(text, name="gpt", seed=3, **settings):
     model = fuse(
         build(name, GPTConfig(vocab_size, **{"block_size": 9, "n_layer": 2, "n_head": 3, "n_embd": 12, "dropout": 0.2}))
     )
-    optimizer = adamw(model, Recipe(name, learning_rate=1e-2))
+    optimizer = make_optimizer(model, Recipe(name, learning_rate=1e-2))
     return model, optimizer, Batches(tokens, batch_size=4, block_size=9)
 
 
@@ -298,7 +298,7 @@ def trained(name, text, steps, rate, **sizes):
     torch.manual_seed(0)
     model = fuse(build(name, config))
     batches = Batches(tokens, batch_size=32, block_size=config.block_size)
-    optimizer = adamw(model, Recipe(name, learning_rate=rate))
+    optimizer = make_optimizer(model, Recipe(name, learning_rate=rate))
     *_, last = train(model, optimizer, batches, steps, steps, loss_function=fused_cross_entropy)
     return last.validation_loss
 
@@ -332,7 +332,7 @@ def test_the_average_knows_less_than_the_table(small_text):
 
 def test_one_batch_can_be_learned_by_heart():
     model = fuse(lively(build("gpt", ODD)))
-    optimizer = adamw(model, Recipe("gpt", learning_rate=1e-2))
+    optimizer = make_optimizer(model, Recipe("gpt", learning_rate=1e-2))
     x, y = tokens_of(B, T), tokens_of(B, T, seed=1)
     losses = [training_step(model, optimizer, x, y, fused_cross_entropy).item() for _ in range(60)]
     assert losses[0] > 1.5
@@ -345,7 +345,7 @@ def test_the_published_recipe_takes_its_first_step(small_text):
     vocab_size, tokens = encoded(small_text)
     torch.manual_seed(0)
     model = fuse(build("gpt", recipe.config(vocab_size)))
-    batches, optimizer = Batches(tokens, recipe.batch_size, recipe.block_size), adamw(model, recipe)
+    batches, optimizer = Batches(tokens, recipe.batch_size, recipe.block_size), make_optimizer(model, recipe)
     x, y = batches.get_batch("train", seeded())
     assert x.shape == (64, 256)
     untrained = evaluate(model, [(x[:3], y[:3])], fused_cross_entropy)
@@ -360,5 +360,7 @@ def test_the_bigram_on_the_real_text_ends_at_its_published_loss(tinyshakespeare)
     torch.manual_seed(1337)
     model = build("bigram", recipe.config(vocab_size))
     batches = Batches(tokens, recipe.batch_size, recipe.block_size)
-    *_, last = train(model, adamw(model, recipe), batches, recipe.steps, recipe.steps, loss_function=fused_cross_entropy)
+    *_, last = train(
+        model, make_optimizer(model, recipe), batches, recipe.steps, recipe.steps, loss_function=fused_cross_entropy
+    )
     assert last.validation_loss == pytest.approx(2.49, abs=0.03)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -28,10 +29,12 @@ from gptladder.corpus import Corpus, load
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
 from gptladder.model.efficient import unfuse
-from gptladder.tensors import load_tensors
+from gptladder.sampling.text import stream_run
+from gptladder.tensors import load_tensors, save_tensors
 from gptladder.training.loop import Step, evaluate
 from gptladder.training.loss import uniform_loss
 from gptladder.training.run import LOG_EVERY, Training, begin, evaluate_run, read_metrics, recipe_of, resume
+from gptladder.training.speed import precision_for
 
 CPU = torch.device("cpu")
 
@@ -84,11 +87,12 @@ def test_the_config_has_the_keys_of_the_contract_and_their_values(trained: Path,
     config = json.loads((trained / "config.json").read_text())
     assert set(config) == {
         *("format", "rung", "recipe", "model", "training", "corpus"),
-        *("seed", "device", "threads", "compiled", "fused", "versions"),
+        *("seed", "device", "threads", "compiled", "fused", "precision", "versions"),
     }
     assert config["format"] == "gptladder-run-1"
     assert (config["rung"], config["recipe"], config["seed"]) == ("gpt", "laptop", 1)
     assert (config["device"], config["threads"], config["compiled"], config["fused"]) == ("cpu", 1, False, True)
+    assert config["precision"] == "float32"
     assert config["model"] == asdict(small_recipe.config(len(set(small_text))))
     assert set(config["corpus"]) == {"name", "sha256", "stand_in"}
     assert config["corpus"]["sha256"] == Corpus("", small_text).sha256
@@ -202,6 +206,24 @@ def test_the_written_out_model_learns_the_same_without_dropout(tmp_path: Path, s
     assert names != weights(last_state(tmp_path / "fused") / "model.safetensors").keys()
 
 
+def modern(recipe: Recipe, precision: str) -> Recipe:
+    """What the default recipe is made of, as small as the small one."""
+    return replace(recipe, rung="modern", optimizer="muon", precision=precision, warmup_steps=3, decay=0.5)
+
+
+def test_the_modern_recipe_is_recorded_with_the_precision_that_was_chosen(
+    tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus
+):
+    recipe = modern(small_recipe, "mixed")
+    training_in(tmp_path / "run", recipe, small_corpus)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["rung"], config["training"]["optimizer"], config["training"]["precision"]) == ("modern", "muon", "mixed")
+    assert config["precision"] == str(precision_for(recipe, CPU)).removeprefix("torch.")
+    assert recipe_of(Run.open(tmp_path / "run")) == recipe
+    training_in(tmp_path / "written", recipe, small_corpus, fused=False)
+    assert json.loads((tmp_path / "written" / "config.json").read_text())["precision"] == "float32"
+
+
 # --- stopped, killed, resumed ---
 
 
@@ -226,6 +248,64 @@ def test_stopped_and_resumed_is_uninterrupted(
     assert [step for step, *_ in extra] == ([stop_at + 1] if (stop_at + 1) % LOG_EVERY else [])  # the stop itself is logged
     drop_line(tmp_path / "stopped", [step for step, *_ in extra])
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+@pytest.mark.parametrize("stop_at", [0, 12])
+def test_a_modern_run_stopped_and_resumed_is_uninterrupted(
+    stop_at: int, precision: str, tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus
+):
+    """Muon's momentum and AdamW's moments come back; the precision is that of the run, whatever this machine would choose."""
+    recipe = modern(small_recipe, precision)
+    if precision == "mixed" and precision_for(recipe, CPU) == torch.float32:
+        pytest.skip("this CPU does not multiply bfloat16 natively")
+    finish(training_in(tmp_path / "whole", recipe, small_corpus))
+    training = training_in(tmp_path / "stopped", recipe, small_corpus)
+    for step in training.steps():
+        if step.step == stop_at:
+            training.stop()
+    resumed = resume(tmp_path / "stopped", small_corpus)
+    assert [step.step for step in resumed.steps()] == list(range(stop_at + 2, 21))
+    drop_line(tmp_path / "stopped", [stop_at + 1])
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    moments = weights(last_state(tmp_path / "stopped") / "optimizer.safetensors")
+    assert {name.rpartition("/")[2] for name in moments} == {"momentum", "step", "exp_avg", "exp_avg_sq"}
+
+
+def sealed(text: dict[str, Any]) -> str:
+    return json.dumps({**text, "sha256": hashlib.sha256(json.dumps(text).encode()).hexdigest()})
+
+
+def age(folder: Path) -> None:
+    """Makes of a run what it would have been before there were precisions and Muon, when `qkv` was a bare parameter."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["precision"], config["training"]["precision"], config["training"]["optimizer"]
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors, facts = load_tensors(folder / "model.safetensors")
+    del facts["sha256"]
+    hashed = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    save_tensors(folder / "model.safetensors", tensors, {**facts, "config.json": hashed})
+    for state in (folder / "state").iterdir():
+        content = json.loads((state / "state.json").read_text())
+        del content["sha256"]
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            old = {key.replace("qkv.weight", "qkv"): tensor for key, tensor in weights(state / name).items()}
+            assert old.keys() != weights(state / name).keys()
+            content[name] = save_tensors(state / name, old)
+        (state / "state.json").write_text(sealed(content))
+
+
+def test_a_run_of_before_there_were_precisions_is_read_and_goes_on(run_folder: Path, trained: Path, small_corpus: Corpus):
+    shutil.rmtree(run_folder / "state" / "step-000000020")
+    age(run_folder)
+    run = Run.open(run_folder)
+    assert "precision" not in run.config
+    assert recipe_of(run) == recipe_of(Run.open(trained))
+    assert "".join(stream_run(run, count=30)) == "".join(stream_run(Run.open(trained), count=30))
+    training = resume(run_folder, small_corpus)
+    assert training.done == 10
+    finish(training)
+    assert_same_run(run_folder, trained)
 
 
 def drop_line(folder: Path, steps: list[int]) -> None:

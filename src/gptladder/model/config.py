@@ -37,6 +37,10 @@ class GPTConfig:
         return self.n_embd // self.n_head
 
 
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("float32", "mixed")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A rung and every setting of its training: what `gptladder train --show` prints and `--set` changes.
@@ -55,12 +59,16 @@ class Recipe:
     learning_rate: float = 1e-3
     warmup_steps: int = 0  # steps in which the rate rises to learning_rate
     decay: float = 0.0  # share of the steps, at the end, in which the rate falls towards zero
+    optimizer: str = "adamw"  # one of OPTIMIZERS
     weight_decay: float = 0.01
     beta2: float = 0.999  # AdamW's memory of squared gradients
+    precision: str = "float32"  # one of PRECISIONS: "mixed" is bfloat16 where the device multiplies it natively
     evaluate_every: int = 500  # steps between two looks at the validation split
 
     def __post_init__(self) -> None:
         self.config(vocab_size=1)  # for GPTConfig's checks alone; 1 stands for any vocabulary
+        for name, allowed in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            require(getattr(self, name) in allowed, name, getattr(self, name), f"one of {', '.join(allowed)}")
         for name in ("batch_size", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("warmup_steps", "weight_decay"):

@@ -1,12 +1,11 @@
-"""The same model, faster: torch's kernels in place of the written-out parts, and a cache of keys and values.
+"""The same model, faster: one call each in place of the written-out parts, put in from outside and taken out again.
 
 B batch, T time (S keys when they differ), C channels, H heads, D head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,62 +14,48 @@ from torch import Tensor, nn
 
 from .attention import Head, MultiHeadAttention
 from .block import LayerNorm
+from .cache import KeyValueCache, Remembering
 from .config import GPTConfig
 from .dropout import Dropout
+from .kernels import attend, drop
 
 
-class KeyValueCache:
-    """The keys and values of the tokens seen so far, so that a new token costs one token's work."""
+class FusedAttention(Remembering):
+    """`MultiHeadAttention` with one product for all queries, keys and values, and attention as one call."""
 
-    def __init__(self, batch_size: int, n_head: int, block_size: int, head_size: int, like: Tensor) -> None:
-        """Room for block_size tokens, with the dtype and device of `like`."""
-        self.keys = like.new_empty(batch_size, n_head, block_size, head_size)
-        self.values = torch.empty_like(self.keys)
-        self.length = 0  # tokens held; set to 0 to forget them
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, T, D) each -> (B, H, S, D) each: all so far, the new ones last; 3 tokens held and 1 new give S = 4.
-
-        ValueError when they do not fit: the sampler clears the cache before that.
-        """
-        end = self.length + keys.size(-2)
-        if end > self.keys.size(-2):
-            raise ValueError(f"{end} tokens do not fit a cache of {self.keys.size(-2)}; clear it and give the last ones")
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-
-class FusedAttention(nn.Module):
-    """`MultiHeadAttention` with one product for all queries, keys and values and torch's attention kernel."""
-
-    def __init__(self, config: GPTConfig, n_head: int, qkv: nn.Parameter, project: nn.Module, dropout: nn.Module) -> None:
-        """`qkv` (3 * H * D, C): the rows of all query weights, head after head, then the keys', then the values'."""
+    def __init__(self, config: GPTConfig, n_head: int, qkv: nn.Linear, project: nn.Module, dropout: nn.Module) -> None:
+        """`qkv` (C -> 3 * H * D): the rows of all query weights, head after head, then the keys', then the values'."""
         super().__init__()
         self.config, self.n_head = config, n_head
         self.qkv = qkv
         self.project = project
         self.dropout = dropout
-        self.cache: KeyValueCache | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only: one new on 3 old is a mask of shape (1, 4)."""
+        """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only: one new on 3 old attends to all 4."""
         B, T, _ = x.shape
-        qkv = F.linear(x, self.qkv).view(B, T, 3, self.n_head, -1)  # (B, T, 3, H, D)
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        mask = None
         if self.cache is not None:
             k, v = self.cache.append(k, v)  # (B, H, S, D)
-            # is_causal would align the first query with the first key; new queries belong to the last keys
-            mask = torch.ones(T, k.size(-2), dtype=torch.bool, device=x.device).tril(k.size(-2) - T)
-        rate = self.config.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate, is_causal=mask is None)
+        out = attend(q, k, v, self.config.dropout if self.training else 0.0)
         return self.dropout(self.project(out.transpose(1, 2).flatten(2)))  # (B, H, T, D) -> (B, T, H * D)
+
+    def new_cache(self, block_size: int) -> KeyValueCache:
+        """Room for the keys and values of all heads."""
+        return KeyValueCache(block_size)
 
 
 class FusedHead(FusedAttention):
     """A `Head` that stands alone, as in the rung `attention`."""
+
+
+class FusedDropout(Dropout):
+    """`Dropout` that draws its random bits faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return drop(x, self.p) if self.training else x
 
 
 def _joined(parts: Sequence[Tensor]) -> nn.Parameter:
@@ -81,7 +66,7 @@ def _joined(parts: Sequence[Tensor]) -> nn.Parameter:
     return whole
 
 
-def _parted(whole: nn.Parameter, count: int) -> list[nn.Parameter]:
+def _parted(whole: Tensor, count: int) -> list[nn.Parameter]:
     """The inverse of `_joined`: equal shares of the rows."""
     parts = [nn.Parameter(rows.clone(), whole.requires_grad) for rows in whole.detach().chunk(count)]
     if whole.grad is not None:
@@ -90,29 +75,32 @@ def _parted(whole: nn.Parameter, count: int) -> list[nn.Parameter]:
     return parts
 
 
-def _weights(heads: Sequence[Head]) -> nn.Parameter:
+def _qkv(heads: Sequence[Head]) -> nn.Linear:
     layers = [*(h.query for h in heads), *(h.key for h in heads), *(h.value for h in heads)]
-    return _joined([layer.weight for layer in layers])
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        qkv = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), bias=False)
+    qkv.weight = _joined([layer.weight for layer in layers])
+    return qkv
 
 
 def _fuse_head(head: Head) -> nn.Module:
-    return FusedHead(head.config, 1, _weights([head]), nn.Identity(), nn.Identity())
+    return FusedHead(head.config, 1, _qkv([head]), nn.Identity(), nn.Identity())
 
 
 def _fuse_heads(attention: MultiHeadAttention) -> nn.Module:
     heads = [head for head in attention.heads if isinstance(head, Head)]
-    return FusedAttention(attention.config, len(heads), _weights(heads), fuse(attention.project), fuse(attention.dropout))
+    return FusedAttention(attention.config, len(heads), _qkv(heads), fuse(attention.project), fuse(attention.dropout))
 
 
 def _give_weights(heads: Iterable[Any], fused: FusedAttention) -> None:
-    weights = _parted(fused.qkv, 3 * fused.n_head)
+    weights = _parted(fused.qkv.weight, 3 * fused.n_head)
     for i, head in enumerate(heads):
         head.query.weight, head.key.weight, head.value.weight = weights[i :: fused.n_head]
 
 
 def _unfuse_head(fused: FusedAttention) -> nn.Module:
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        head = Head(fused.config, fused.qkv.size(0) // 3)
+    with torch.device("meta"):
+        head = Head(fused.config, fused.qkv.out_features // 3)
     _give_weights([head], fused)
     return head
 
@@ -135,21 +123,22 @@ _TO_FUSED: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Head: _fuse_head,
     MultiHeadAttention: _fuse_heads,
     LayerNorm: lambda norm: _other_norm(norm, nn.LayerNorm),
-    Dropout: lambda dropout: nn.Dropout(dropout.p),
+    Dropout: lambda dropout: FusedDropout(dropout.p),
 }
 _TO_WRITTEN_OUT: dict[type[nn.Module], Callable[..., nn.Module]] = {
     FusedHead: _unfuse_head,
     FusedAttention: _unfuse_heads,
     nn.LayerNorm: lambda norm: _other_norm(norm, LayerNorm),
-    nn.Dropout: lambda dropout: Dropout(dropout.p),
+    FusedDropout: lambda dropout: Dropout(dropout.p),
 }
 
 
-def _exchange(module: nn.Module, makers: dict[type[nn.Module], Callable[..., nn.Module]]) -> nn.Module:
+def exchange(module: nn.Module, makers: Mapping[type[nn.Module], Callable[..., nn.Module]]) -> nn.Module:
+    """Puts what its type's maker makes of it in place of each part that has one; of the rest, in place of their parts."""
     if make := makers.get(type(module)):
         return make(module).train(module.training)
     for name, child in module.named_children():
-        setattr(module, name, _exchange(child, makers))
+        setattr(module, name, exchange(child, makers))
     return module
 
 
@@ -158,40 +147,14 @@ def fuse(model: nn.Module) -> nn.Module:
 
     Gradients come along. Build the optimizer afterwards: attention's weights are new parameters.
     """
-    return _exchange(model, _TO_FUSED)
+    return exchange(model, _TO_FUSED)
 
 
 def unfuse(model: nn.Module) -> nn.Module:
     """The exact inverse of `fuse`, in place: weights and gradients bit for bit, under the written-out names."""
-    return _exchange(model, _TO_WRITTEN_OUT)
+    return exchange(model, _TO_WRITTEN_OUT)
 
 
 def fused_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """(B, T, V), (B, T) -> (): torch's kernel for what `training.loss.cross_entropy` writes out."""
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-
-def _attentions(model: nn.Module) -> list[FusedAttention]:
-    return [module for module in model.modules() if isinstance(module, FusedAttention)]
-
-
-def new_caches(model: nn.Module, batch_size: int, block_size: int) -> list[KeyValueCache]:
-    """An empty cache for each fused attention of the model; none for a model without."""
-    caches = []
-    for attention in _attentions(model):
-        head_size = attention.qkv.size(0) // (3 * attention.n_head)
-        caches.append(KeyValueCache(batch_size, attention.n_head, block_size, head_size, like=attention.qkv))
-    return caches
-
-
-@contextmanager
-def lent(model: nn.Module, caches: Sequence[KeyValueCache]) -> Iterator[None]:
-    """Attaches the caches for as long as the block lasts; afterwards the model is as it was, whatever happened."""
-    attentions = _attentions(model)
-    try:
-        for attention, cache in zip(attentions, caches, strict=True):
-            attention.cache = cache
-        yield
-    finally:
-        for attention in attentions:
-            attention.cache = None

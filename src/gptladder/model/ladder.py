@@ -100,19 +100,4 @@ RECIPES = {
     "layernorm": Recipe("layernorm", n_layer=3, n_head=4),
     # The published scale-up, exactly.
     "published": Recipe("gpt", block_size=256, n_layer=6, n_head=6, n_embd=384, dropout=0.2, batch_size=64, learning_rate=3e-4),
-    # What two cores do in a few minutes: a small model, a high rate, a long decay.
-    "laptop": Recipe(
-        "gpt",
-        block_size=64,
-        n_layer=4,
-        n_head=4,
-        n_embd=128,
-        steps=2000,
-        learning_rate=4e-3,
-        warmup_steps=100,
-        decay=0.9,
-        weight_decay=0.1,
-        beta2=0.99,
-        evaluate_every=250,
-    ),
 }

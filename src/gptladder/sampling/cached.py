@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..model.efficient import lent, new_caches
+from ..model.cache import Caches
 from .choose import Sampling, choose_next
 from .generate import fit_context, generate
 
@@ -20,7 +20,7 @@ def generate_cached(
 
     A model that has no fused attention (a bigram, say) is read anew at each step.
     """
-    caches = new_caches(model, prompt.size(0), block_size)
+    caches = Caches(model, block_size)
     if not caches:
         yield from generate(model, prompt, count, block_size, sampling, generator)
         return
@@ -29,11 +29,10 @@ def generate_cached(
         kept = fit_context(context, block_size)
         if kept.size(1) < context.size(1):
             context, known = kept, 0
-            for cache in caches:
-                cache.length = 0
+            caches.clear()
         positions = torch.arange(known, context.size(1), device=context.device)
-        with lent(model, caches):
-            logits = model(context[:, known:], positions)[:, -1]
+        with caches:
+            logits = model(context[:, known:], positions)[:, -1].float()
         known = context.size(1)
         token = choose_next(logits, sampling, generator)
         yield token

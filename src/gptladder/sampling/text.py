@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoint import Run
-from ..model.efficient import fuse
 from ..tokenizer import CharTokenizer
 from .cached import generate_cached
 from .choose import Sampling
+from .quick import for_writing
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # what weights may be kept in
 
 
 def encode_prompt(tokenizer: CharTokenizer, prompt: str) -> list[int]:
@@ -32,12 +34,47 @@ def stream_text(
     seed: int = 0,
 ) -> Iterator[str]:
     """`count` characters that follow the prompt, each as soon as it is chosen; the same seed writes the same text."""
+    for token in _tokens(model, tokenizer, block_size, prompt, count, sampling, seed, samples=1):
+        yield tokenizer.decode(token.tolist())
+
+
+def write_texts(
+    model: nn.Module,
+    tokenizer: CharTokenizer,
+    block_size: int,
+    samples: int,
+    prompt: str = "",
+    count: int = 500,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Several continuations of the same prompt, written side by side: 64 of them take a few times as long as one."""
+    tokens = list(_tokens(model, tokenizer, block_size, prompt, count, sampling, seed, samples))
+    if not tokens:
+        return [""] * samples
+    return [tokenizer.decode(row.tolist()) for row in torch.stack(tokens, dim=1)]
+
+
+def _tokens(
+    model: nn.Module,
+    tokenizer: CharTokenizer,
+    block_size: int,
+    prompt: str,
+    count: int,
+    sampling: Sampling | None,
+    seed: int,
+    samples: int,
+) -> Iterator[Tensor]:
     model.eval()
     device = next(model.parameters()).device
-    tokens = torch.tensor([encode_prompt(tokenizer, prompt)], device=device)
+    tokens = torch.tensor([encode_prompt(tokenizer, prompt)] * samples, device=device)
     generator = torch.Generator(device).manual_seed(seed)
-    for token in generate_cached(model, tokens, count, block_size, sampling or Sampling(), generator):
-        yield tokenizer.decode(token.tolist())
+    return generate_cached(model, tokens, count, block_size, sampling or Sampling(), generator)
+
+
+def load_for_writing(run: Run, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The best model of a run folder, ready to write. InputError if it is damaged."""
+    return for_writing(run.model().to(device), dtype)
 
 
 def stream_run(
@@ -47,7 +84,8 @@ def stream_run(
     sampling: Sampling | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[str]:
-    """`stream_text` by the best model of a run folder, fused. It is loaded at once: InputError if it is damaged."""
-    model = fuse(run.model()).to(device)
+    """`stream_text` by the best model of a run folder. It is loaded at once: InputError if it is damaged."""
+    model = load_for_writing(run, device, dtype)
     return stream_text(model, run.tokenizer, run.model_config.block_size, prompt, count, sampling, seed)

@@ -96,6 +96,11 @@ def climb(
         yield report.add(training.run)
 
 
+def machine() -> dict[str, Any]:
+    """What the seconds of a report were measured on."""
+    return {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+
+
 class Report:
     """What a climb leaves beside its run folders: ladder.json, ladder.png, samples.txt."""
 
@@ -118,7 +123,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report as plain data."""
         return {
-            "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+            "machine": machine(),
             "versions": versions(),
             "seed": self.seed,
             "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256},

@@ -27,9 +27,10 @@ from .devices import choose_device
 from .loop import Step, evaluate, train
 from .loss import cross_entropy
 from .metrics import LOG_EVERY, metrics_of, read_metrics
-from .optimizers import adamw
+from .optimizers import make_optimizer
 from .plots import loss_plot
 from .schedules import learning_rate
+from .speed import choose_compilation, compile_now, compute_in, precision_for, worth_compiling
 
 
 def versions() -> dict[str, str]:
@@ -53,6 +54,8 @@ class Training:
     train_seconds_before: float = 0.0
     best_step: int = 0
     best_loss: float = math.inf
+    note: str = ""  # what a user should know about how it runs
+    compiled: bool = False
     stopping: bool = field(default=False, init=False)
 
     def stop(self) -> None:
@@ -61,6 +64,9 @@ class Training:
 
     def steps(self) -> Iterator[Step]:
         """Trains, records, and yields each step; when it ends the run folder holds best, last, metrics and curve."""
+        loss_function = fused_cross_entropy if self.run.config["fused"] else cross_entropy
+        if self.compiled:
+            compile_now(self.model, self.batches, loss_function)
         setup_seconds = self.seconds_before + time.perf_counter() - self.started
         steps = train(
             self.model,
@@ -70,7 +76,7 @@ class Training:
             evaluate_every=self.recipe.evaluate_every,
             seed=self.seed,
             learning_rate=partial(learning_rate, self.recipe),
-            loss_function=fused_cross_entropy if self.run.config["fused"] else cross_entropy,
+            loss_function=loss_function,
             done=self.done,
         )
         with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
@@ -117,14 +123,16 @@ class Training:
 
 
 def _prepare(
-    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, fused: bool
-) -> tuple[CharTokenizer, Batches, nn.Module]:
+    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, fused: bool, dtype: torch.dtype
+) -> tuple[CharTokenizer, Batches, nn.Module, torch.optim.Optimizer]:
     tokenizer = CharTokenizer.of(corpus.text)
     with as_input_error(f"corpus {corpus.name}: "):
         batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)
     torch.manual_seed(seed)
-    model = build(recipe.rung, recipe.config(len(tokenizer))).to(device)
-    return tokenizer, batches, fuse(model) if fused else model
+    with as_input_error():
+        model = build(recipe.rung, recipe.config(len(tokenizer))).to(device)
+    model = compute_in(fuse(model) if fused else model, dtype)
+    return tokenizer, batches, model, make_optimizer(model, recipe, dtype)
 
 
 def begin(
@@ -143,8 +151,9 @@ def begin(
     """
     started = time.perf_counter() if started is None else started
     checkpoint.check_out(folder)
-    tokenizer, batches, model = _prepare(recipe, corpus, seed, device, fused)
-    optimizer = adamw(model, recipe)
+    dtype = precision_for(recipe, device) if fused else torch.float32
+    tokenizer, batches, model, optimizer = _prepare(recipe, corpus, seed, device, fused, dtype)
+    compiled, note = choose_compilation(fused and worth_compiling(recipe, model, device, dtype))
     config = asdict(recipe.config(len(tokenizer)))
     run = checkpoint.create(
         folder,
@@ -157,8 +166,9 @@ def begin(
             "seed": seed,
             "device": str(device),
             "threads": torch.get_num_threads(),
-            "compiled": False,
+            "compiled": compiled,
             "fused": fused,
+            "precision": str(dtype).removeprefix("torch."),
             "versions": versions(),
         },
         tokenizer,
@@ -166,7 +176,7 @@ def begin(
         optimizer,
         {"step": 0, "seconds": 0.0, "train_seconds": 0.0, "best_step": 0, "best_loss": None},
     )
-    return Training(run, recipe, seed, batches, model, optimizer, started)
+    return Training(run, recipe, seed, batches, model, optimizer, started, note=note, compiled=compiled)
 
 
 def recipe_of(run: checkpoint.Run) -> Recipe:
@@ -193,8 +203,9 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
     recipe = recipe_of(run)
     device = choose_device(run.config["device"])
     torch.set_num_threads(run.config["threads"])  # another number would round sums otherwise
-    _, batches, model = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"])
-    optimizer = adamw(model, recipe)
+    dtype = torch.bfloat16 if run.config.get("precision") == "bfloat16" else torch.float32
+    _, batches, model, optimizer = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"], dtype)
+    compiled, note = choose_compilation(run.config["compiled"])
     run.model()  # best weights that are damaged are found now, not after hours of training
     facts = run.load_state(model, optimizer)
     try:
@@ -205,6 +216,8 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
             train_seconds_before=facts["train_seconds"],
             best_step=facts["best_step"],
             best_loss=math.inf if facts["best_loss"] is None else facts["best_loss"],
+            note=note,
+            compiled=compiled,
         )
     except KeyError as error:
         raise InputError(f"the newest state of {folder} lacks {error}; remove it to resume from the one before") from None

@@ -1,0 +1,144 @@
+"""What every benchmark has in common: where its numbers come from, the processor's peak, tables, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptladder.corpus import STAND_IN, Corpus, load, local_tinyshakespeare
+from gptladder.training.run import versions
+
+HERE = Path(__file__).resolve().parent
+TINY = "GPTLADDER_BENCHMARK_IS_TINY"  # in the environment of children
+
+
+def provenance() -> dict[str, Any]:
+    """Machine, versions, commit and command."""
+    return {
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "system": platform.platform(),
+        },
+        "versions": versions(),
+        "commit": _commit(),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "--short=12", "HEAD") + (" and changes" if git("status", "--porcelain", "--", "../src") else "")
+
+
+def matmul_peak(dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
+    """The most additions and multiplications a second that a square matrix product was seen to do here."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    return 2 * size**3 / min(timed(lambda: a @ b) for _ in range(20))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def in_child(task: dict[str, Any]) -> dict[str, Any]:
+    """What `measure.py` answers to a task, in a process of its own: clean memory, clean threads."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "measure.py"), json.dumps(task)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{task} failed:\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def median(rounds: Sequence[float]) -> float:
+    """The middle one."""
+    return statistics.median(rounds)
+
+
+def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table whose first column is words and whose others are numbers."""
+    cells = [[str(cell) for cell in row] for row in (heads, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+    print(f"\n{title}")
+    for row in cells:
+        print(
+            "  ".join(
+                cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
+    sys.stdout.flush()
+
+
+def arguments(doc: str | None, out: str, peers: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A parser with what all share: --out, --rounds, --tiny and, where there are peers, --peer NAME=PATH."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(out), help=f"where the JSON goes, default {out}")
+    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; medians count")
+    parser.add_argument(
+        "--tiny", action="store_true", help="seconds instead of minutes, to see that it runs; numbers mean nothing"
+    )
+    if peers:
+        parser.add_argument(
+            *("--peer", "--peers"),
+            action="append",
+            default=[],
+            type=lambda text: _peer(text, peers),
+            metavar="NAME=PATH",
+            help=f"a checkout to run beside ours; NAME is {' or '.join(peers)}; repeatable",
+        )
+    return parser
+
+
+def _peer(text: str, names: Sequence[str]) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if name not in names or not path or not Path(path).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=PATH with NAME of {', '.join(names)} and PATH a folder")
+    return name, Path(path).resolve()
+
+
+def text(tiny: bool = False) -> Corpus:
+    """TinyShakespeare, since losses on another text would say nothing; what is tiny, children included, takes the stand-in."""
+    if tiny:
+        os.environ[TINY] = "1"
+    if TINY in os.environ:
+        return load(STAND_IN)
+    found = local_tinyshakespeare()
+    if found is None:
+        raise SystemExit("TinyShakespeare is not here: set GPTLADDER_DATA to the folder that holds it")
+    return found
+
+
+def write(out: Path, results: dict[str, Any]) -> None:
+    """The results with where they come from, written after each so that a long benchmark broken off keeps what it has."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({**provenance(), **results}, indent=2) + "\n")

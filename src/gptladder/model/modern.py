@@ -1,0 +1,156 @@
+"""The modern rung: a GPT put together from what came since, and what each part of it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from .block import LayerNorm
+from .config import GPTConfig, Recipe
+from .dropout import dropout
+from .gpt import Embedding, LanguageModel
+from .ladder import Rung
+from .parts import (
+    CappedLinear,
+    ModernAttention,
+    ModernBlock,
+    ModernFeedForward,
+    PairEmbedding,
+    RMSNorm,
+    Rotary,
+    SquaredReLU,
+    TokenEmbedding,
+    Unturned,
+    spread_evenly,
+    start_from_zero,
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The choices that make a model: one maker each, and nothing else decides."""
+
+    embed: Callable[[GPTConfig], nn.Module]
+    norm: Callable[[int], nn.Module]  # over C channels
+    query_key_norm: Callable[[int], nn.Module]  # over D channels
+    rotary: Callable[[int, int], nn.Module]  # head_size, block_size
+    activation: Callable[[], nn.Module]
+    unembed: Callable[[int, int], nn.Linear]  # n_embd, vocab_size
+    initialise: Callable[[LanguageModel], None]
+
+
+def assemble(config: GPTConfig, parts: Parts) -> LanguageModel:
+    """A model of these parts. ValueError if they do not fit the config."""
+
+    def block() -> ModernBlock:
+        rotary = parts.rotary(config.head_size, config.block_size)
+        attention = ModernAttention(config, parts.query_key_norm(config.head_size), rotary)
+        return ModernBlock(config.n_embd, parts.norm, attention, ModernFeedForward(config, parts.activation()))
+
+    model = LanguageModel(
+        config,
+        embed=parts.embed(config),
+        layers=[
+            *(parts.norm(config.n_embd), dropout(config.dropout)),
+            *(block() for _ in range(config.n_layer)),
+            parts.norm(config.n_embd),
+        ],
+        unembed=parts.unembed(config.n_embd, config.vocab_size),
+    )
+    parts.initialise(model)
+    return model
+
+
+CLASSIC = Parts(
+    embed=Embedding,
+    norm=LayerNorm,
+    query_key_norm=nn.Identity,
+    rotary=lambda head_size, block_size: Unturned(),
+    activation=nn.ReLU,
+    unembed=partial(nn.Linear, bias=False),
+    initialise=spread_evenly,
+)
+SMALL_STEPS: dict[str, dict[str, Any]] = {  # from CLASSIC towards MODERN, one idea each
+    "rotary positions": {"embed": TokenEmbedding, "rotary": Rotary},
+    "RMS norm": {"norm": RMSNorm},
+    "query-key norm": {"query_key_norm": RMSNorm},
+    "squared ReLU": {"activation": SquaredReLU},
+    "a start from zero": {"initialise": start_from_zero},
+    "capped logits": {"unembed": CappedLinear},
+    "pairs of tokens": {"embed": lambda config: PairEmbedding(config, Embedding(config))},
+}
+MODERN = Parts(
+    embed=lambda config: PairEmbedding(config, TokenEmbedding(config)),
+    norm=RMSNorm,
+    query_key_norm=RMSNorm,
+    rotary=Rotary,
+    activation=SquaredReLU,
+    unembed=CappedLinear,
+    initialise=start_from_zero,
+)
+
+
+def modern(config: GPTConfig) -> nn.Module:
+    """All of them together."""
+    return assemble(config, MODERN)
+
+
+MODERN_RUNG = Rung("modern", "what came since", modern, "laptop", None, 1.49)
+MODERN_RECIPES = {
+    # What two cores do in a few minutes.
+    "laptop": Recipe(
+        "modern",
+        block_size=128,
+        n_layer=4,
+        n_head=6,
+        n_embd=192,
+        steps=1000,
+        learning_rate=6e-3,
+        warmup_steps=20,
+        decay=0.6,
+        optimizer="muon",
+        weight_decay=0.1,
+        beta2=0.99,
+        precision="mixed",
+        evaluate_every=250,
+    ),
+}
+
+_SHORT = Recipe(
+    "ablate-classic",
+    block_size=64,
+    n_layer=4,
+    n_head=4,
+    n_embd=128,
+    steps=400,
+    learning_rate=4e-3,
+    warmup_steps=20,
+    decay=0.6,
+    weight_decay=0.1,
+    beta2=0.99,
+    precision="mixed",
+    evaluate_every=50,
+)
+
+
+def _ablation(number: int, adds: str, parts: Parts, optimizer: str = "adamw") -> tuple[Rung, Recipe]:
+    name = f"ablate-{number}-{adds.replace(' ', '-')}"
+    return Rung(name, adds, partial(assemble, parts=parts), name, None), replace(_SHORT, rung=name, optimizer=optimizer)
+
+
+# What each idea is worth by itself, and all together: a model and a recipe each, the first the one to compare with.
+ABLATIONS = tuple(
+    _ablation(number, adds, parts, optimizer)
+    for number, (adds, parts, optimizer) in enumerate(
+        [
+            ("classic", CLASSIC, "adamw"),
+            *((idea, replace(CLASSIC, **makers), "adamw") for idea, makers in SMALL_STEPS.items()),
+            ("Muon", CLASSIC, "muon"),
+            ("all together", MODERN, "muon"),
+        ]
+    )
+)

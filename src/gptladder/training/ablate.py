@@ -1,0 +1,86 @@
+"""What each idea of the modern rung is worth: by itself on top of the classic model, and all together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..corpus import Corpus
+from ..errors import InputError
+from ..files import write_atomically
+from ..model.config import Recipe
+from ..model.ladder import Rung
+from ..model.modern import ABLATIONS
+from .climb import machine
+from .metrics import read_metrics
+from .run import Training, begin, versions
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One idea: one row of the table."""
+
+    adds: str
+    parameters: int
+    validation_loss: float  # after the same steps for all
+    gain: float  # how much lower that is than the classic model's
+    seconds: float  # of training, for all steps
+    seconds_to_classic: float | None  # of training, until the loss that the classic model ends with; None if never
+
+
+def seconds_to(loss: float, lines: list[dict[str, Any]]) -> float | None:
+    """When a training's evaluations first reached a loss, in a straight line between two of them; None if they did not."""
+    evaluated = [(line["train_seconds"], line["validation_loss"]) for line in lines if "validation_loss" in line]
+    for (before, higher), (after, lower) in pairwise(evaluated):
+        if lower <= loss < higher:
+            return float(before + (after - before) * (higher - loss) / (higher - lower))
+    return None
+
+
+def ablate(
+    folder: Path,
+    corpus: Corpus,
+    seed: int,
+    device: torch.device,
+    train: Callable[[Training], None],
+    ablations: tuple[tuple[Rung, Recipe], ...] = ABLATIONS,
+) -> Iterator[AblationRow]:
+    """Trains the classic model and each change of it in a run folder below `folder`, and yields its row.
+
+    ablation.json holds the rows so far. `train` runs a training to its end; if it raises, the rows before it stay.
+    """
+    rows: list[AblationRow] = []
+    for rung, recipe in ablations:
+        training = begin(folder / rung.name, rung.recipe, recipe, corpus, seed, device)
+        train(training)
+        lines = read_metrics(training.run.folder)
+        last = lines[-1]
+        if last["step"] < recipe.steps:
+            raise InputError(f"{training.run.folder} was stopped before its end; begin anew with another --out")
+        classic = rows[0].validation_loss if rows else last["validation_loss"]
+        row = AblationRow(
+            rung.adds,
+            sum(parameter.numel() for parameter in training.run.model().parameters()),
+            last["validation_loss"],
+            classic - last["validation_loss"],
+            last["train_seconds"],
+            seconds_to(classic, lines),
+        )
+        rows.append(row)
+        report = {
+            "machine": machine(),
+            "versions": versions(),
+            "seed": seed,
+            "corpus": {"name": corpus.name, "sha256": corpus.sha256},
+            "recipe": {name: value for name, value in asdict(recipe).items() if name not in ("rung", "optimizer")},
+            "precision": training.run.config["precision"],
+            "rows": [asdict(row) for row in rows],
+        }
+        write_atomically(folder / "ablation.json", (json.dumps(report, indent=2) + "\n").encode())
+        yield row

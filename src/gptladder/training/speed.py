@@ -1,0 +1,81 @@
+"""What makes a training fast on the device at hand, decided once, before it begins: its precision, and compilation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..batches import Batches
+from ..model.config import Recipe
+from .loop import Loss
+
+NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "sve_bf16")
+# Multiplications and additions of a whole training from which compiling pays: it takes half a minute the first time, a
+# few seconds from its cache, and saves about a fifth on a CPU in float32. In bfloat16 there it saves nothing.
+WORTH_COMPILING = {"cpu": 2e13, "cuda": 1e15}
+COMPILERS = ("c++", "g++", "clang++", "cl")
+
+
+def precision_for(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """The dtype of the model's products: bfloat16 if the recipe is "mixed" and the device multiplies it natively.
+
+    Weights, optimizer and loss are float32 always. A CPU that only emulates bfloat16 would be slower with it.
+    """
+    if recipe.precision == "mixed":
+        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        if device.type == "cpu" and any(_cpu_capabilities().get(name) for name in NATIVE_BFLOAT16):
+            return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_capabilities() -> Mapping[str, Any]:
+    found = getattr(torch.cpu, "get_capabilities", dict)  # torch has it from 2.12 on
+    return found()
+
+
+def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Makes the model compute in `dtype` what can stand it, in place; its weights and its logits stay float32."""
+    if dtype == torch.float32:
+        return model
+    inner, kind = model.forward, next(model.parameters()).device.type
+
+    def forward(*arguments: Tensor) -> Tensor:
+        with torch.autocast(kind, dtype):
+            logits: Tensor = inner(*arguments)
+        return logits.float()
+
+    model.forward = forward
+    return model
+
+
+def worth_compiling(recipe: Recipe, model: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a training of this length is over sooner with compilation, the time to compile included."""
+    if device.type == "cpu" and dtype != torch.float32:
+        return False
+    weights = sum(weight.numel() for weight in model.parameters() if weight.dim() > 1)
+    work = 6 * weights * recipe.batch_size * recipe.block_size * recipe.steps
+    return work >= WORTH_COMPILING.get(device.type, float("inf"))
+
+
+def choose_compilation(wanted: bool) -> tuple[bool, str]:
+    """Whether to compile, and what to say where it cannot be done: torch needs a C++ compiler for it."""
+    if not wanted or any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS) if name):
+        return wanted, ""
+    return False, "no C++ compiler here, so the model is not compiled and training takes longer; install g++ or clang++"
+
+
+def compile_now(model: nn.Module, batches: Batches, loss_function: Loss) -> None:
+    """Compiles the model in place, before the clock of training runs; weights stay as they are.
+
+    Evaluation has other shapes and is compiled when it comes, which `train_seconds` leaves out as well.
+    """
+    model.compile(dynamic=False)
+    x, y = batches.get_batch("train", torch.Generator().manual_seed(0))
+    loss_function(model.train()(x), y).backward()
+    model.zero_grad()

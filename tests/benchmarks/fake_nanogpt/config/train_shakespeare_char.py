@@ -1,0 +1,1 @@
+"""Settings; the fake's train.py has its own."""
