@@ -192,4 +192,4 @@ def test_the_modern_model_ends_in_its_band_far_below_the_classic_one(tinyshakesp
     classic = replace(recipe, rung="ablate-0-classic", optimizer="adamw", learning_rate=4e-3)
     modern_loss = short_training(recipe, tinyshakespeare.text, 1)
     assert modern_loss == pytest.approx(2.139, abs=0.03)
-    assert modern_loss < short_training(classic, tinyshakespeare.text, 1) - 0.2  # 2.51, 2.48, 2.48
+    assert modern_loss < short_training(classic, tinyshakespeare.text, 1) - 0.2  # 2.51, 2.48, 2.46

@@ -104,10 +104,12 @@ MODERN_RECIPES = {
     # What two cores do in a few minutes.
     "laptop": Recipe(
         "modern",
-        block_size=128,
+        block_size=256,
         n_layer=4,
         n_head=6,
         n_embd=192,
+        dropout=0.05,
+        batch_size=16,
         steps=1000,
         learning_rate=6e-3,
         warmup_steps=20,
@@ -117,6 +119,25 @@ MODERN_RECIPES = {
         beta2=0.99,
         precision="mixed",
         evaluate_every=250,
+    ),
+    # The lowest loss that two cores reach in less than 45 minutes: wider, and dropout against learning by heart.
+    "patient": Recipe(
+        "modern",
+        block_size=256,
+        n_layer=5,
+        n_head=4,
+        n_embd=256,
+        dropout=0.2,
+        batch_size=16,
+        steps=4000,
+        learning_rate=5e-3,
+        warmup_steps=20,
+        decay=0.8,
+        optimizer="muon",
+        weight_decay=0.1,
+        beta2=0.99,
+        precision="mixed",
+        evaluate_every=500,
     ),
 }
 

@@ -12,7 +12,7 @@ from .choose import Sampling, choose_next
 from .generate import fit_context, generate
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate_cached(
     model: nn.Module, prompt: Tensor, count: int, block_size: int, sampling: Sampling, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:

@@ -24,8 +24,7 @@ class RowSum(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """`weight` (N, C) and `bias` (N,) as a linear layer has them."""
         super().__init__()
-        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         N, C = weight.shape
         self.bags = torch.get_num_threads() if N % torch.get_num_threads() == 0 else 1
         parts = [part.t() for part in self.weight.chunk(self.bags)]  # a part of the outputs each: (C, N / bags)
@@ -37,8 +36,9 @@ class RowSum(nn.Module):
         """(B, T, C) -> (B, T, N). Several tokens at once are a matrix product."""
         if x.size(0) * x.size(1) > 1:
             return F.linear(x, self.weight, self.bias)
-        inputs = x.view(-1) if self.bags == 1 else x.view(-1).repeat(self.bags)
-        y = F.embedding_bag(self.every_row, self.rows, self.first_rows, mode="sum", per_sample_weights=inputs).view(1, 1, -1)
+        inputs = torch.cat([x.view(-1)] * self.bags)
+        # what F.embedding_bag(..., mode="sum", per_sample_weights=inputs) calls once it has checked its arguments
+        y = torch.embedding_bag(self.rows, self.every_row, self.first_rows, False, 0, False, inputs)[0].view(1, 1, -1)
         return y if self.bias is None else y.add_(self.bias)
 
 
