@@ -24,9 +24,9 @@ from gptladder.rungs import build
 from gptladder.sampling.cached import generate_cached
 from gptladder.sampling.choose import Sampling
 from gptladder.sampling.quick import for_writing
-from gptladder.training.loop import evaluate, training_step
+from gptladder.training.loop import evaluate
 from gptladder.training.optimizers import make_optimizer
-from gptladder.training.speed import compute_in, precision_for
+from gptladder.training.speed import compute_in, precision_for, slices_for, step_in_slices
 from report import text
 
 VOCABULARY = 65
@@ -48,7 +48,7 @@ def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
 
     def step() -> None:
         x, y = batches.get_batch("train")
-        training_step(model, optimizer, x, y, fused_cross_entropy)
+        step_in_slices(slices_for(settings, x.device), model, optimizer, x, y, fused_cross_entropy)
 
     return [seconds(step) for _ in range(steps + 1)][1:]
 

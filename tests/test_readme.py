@@ -74,7 +74,7 @@ def test_the_lines_of_the_small_rungs_are_the_ones_that_climb_wrote():
     block = next(block for block in code_blocks("text") if block.startswith("bigram"))
     parts = re.split(r"^=== (\w+): ([\d.]+) ===\n", (ROOT / "docs" / "samples.txt").read_text(), flags=re.MULTILINE)[1:]
     written = {name: (loss, text) for name, loss, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
-    shown = [line.split(maxsplit=2) for line in block.splitlines() if not line.startswith("gpt ")]
+    shown = [line.split(maxsplit=2) for line in block.splitlines() if not line.startswith("modern ")]
     assert len(shown) >= 5
     for name, loss, line in shown:
         assert loss == written[name][0]

@@ -64,7 +64,7 @@ def test_a_recipe_of_another_rung_is_refused():
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_there():
-    with pytest.raises(InputError, match=r"no recipe 'soup'; there are bigram, .*published, laptop, plain, postnorm"):
+    with pytest.raises(InputError, match=r"no recipe 'soup'; there are bigram, .*published, laptop, patient, plain, postnorm"):
         recipe_for(None, "soup", "laptop")
 
 

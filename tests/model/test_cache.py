@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.cache import Caches, KeyValueCache, Remembering
+from gptladder.model.cache import FEW_TEXTS, Caches, KeyValueCache, Remembering
 from gptladder.model.efficient import fuse
 from gptladder.rungs import build
 from laws import NAMES, ODD, B, D, H, T, normal, read_in_pieces, rung, tokens_of
@@ -62,13 +62,22 @@ def test_too_many_tokens_are_refused_and_nothing_changes(held):
 
 
 @BLOCKS
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_cache_takes_on_the_dtype_of_what_comes(name, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "batch", "kept"),
+    [
+        (torch.float32, B, torch.float32),
+        (torch.float64, B, torch.float64),
+        (torch.bfloat16, FEW_TEXTS, torch.float32),
+        (torch.bfloat16, FEW_TEXTS + 1, torch.bfloat16),
+    ],
+)
+def test_a_cache_takes_on_the_dtype_of_what_comes_but_for_few_texts_in_bfloat16(name, dtype, batch, kept):
     model = fuse(build(name, ODD)).to(dtype)
     caches = Caches(model, T)
-    read_in_pieces(model, tokens_of(B, T), (3, 1), caches)
+    logits = read_in_pieces(model, tokens_of(batch, T), (3, 1), caches)
     tables = [table for cache in caches.caches if isinstance(cache, KeyValueCache) for table in (cache.keys, cache.values)]
-    assert [(table.dtype, *table.shape) for table in tables] == [(dtype, B, H, T, D)] * 2 * ODD.n_layer
+    assert [(table.dtype, *table.shape) for table in tables] == [(kept, batch, H, T, D)] * 2 * ODD.n_layer
+    assert logits.dtype == dtype
 
 
 # a model's caches

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gptladder.model import kernels
-from gptladder.model.kernels import TiledAttention, attend, drop, survivors
+from gptladder.model.kernels import TiledAttention, attend, drop, rms_norm, survivors
 from laws import normal
 
 # B, H, T, S, D: all keys are the queries' own, some are older, one new token, one alone
@@ -140,7 +140,7 @@ def test_the_tiles_gradient_is_the_slope(tokens, keys, heads_in_a_tile, monkeypa
 
 
 def test_the_whole_way_is_taken_up_to_its_limit_and_the_tiles_beyond(monkeypatch):
-    monkeypatch.setattr(kernels, "WHOLE", 2 * 3 * 7 * 7)
+    monkeypatch.setattr(kernels, "WHOLE", 2 * 3 * 7 * 7 * 8)  # bytes, of float64
     ways = [attend(*triple((2, 3, t, 7, 5))).grad_fn.next_functions[0][0].name() for t in (7, 6)]
     ways.append(attend(*triple((2, 3, 7, 8, 5))).grad_fn.next_functions[0][0].name())
     assert [way == "TiledAttentionBackward" for way in ways] == [False, False, True]
@@ -272,3 +272,39 @@ def test_drop_passes_the_gradient_where_the_number_passed():
 def test_drop_at_rate_zero_changes_nothing():
     x = normal(3, 5)
     assert torch.equal(drop(x, 0.0), x)
+
+
+# RMS norm
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (2, 7, 24), (3, 5, 1, 8)])
+def test_rms_norm_and_its_gradient_are_the_formulas(shape):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    expected = x / (x.square().mean(dim=-1, keepdim=True) + torch.finfo(torch.float64).eps).sqrt()
+    assert torch.allclose(rms_norm(x), expected, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(rms_norm, x)
+
+
+def test_rms_norm_of_nothing_is_nothing_and_not_nan():
+    x = torch.zeros(2, 3, requires_grad=True)
+    rms_norm(x).sum().backward()
+    assert torch.equal(rms_norm(x), torch.zeros(2, 3))
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_rms_norm_in_bfloat16_sums_in_float32():
+    torch.manual_seed(0)
+    x = torch.randn(4, 4096).bfloat16()
+    assert torch.allclose(rms_norm(x).float(), rms_norm(x.float()), rtol=2**-7, atol=0)
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
+def test_one_query_in_bfloat16_is_close_to_float32_whatever_the_cache_holds(kept):
+    q, k, v = (normal(2, 3, length, 8, seed=seed).bfloat16() for seed, length in enumerate((1, 7, 7)))
+    with torch.no_grad():
+        expected = attend(q.float(), k.float(), v.float())
+        found = attend(q, k.to(kept), v.to(kept))
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), expected, atol=0.03)

@@ -116,16 +116,12 @@ def test_the_recipes_differ_in_rung_and_optimizer_alone():
     assert all(setting == settings[0] for setting in settings)
 
 
-def test_the_laptop_recipe_exactly():
-    found = asdict(MODERN_RECIPES["laptop"])
-    assert list(MODERN_RECIPES) == ["laptop"]
-    assert {name: found[name] for name in ("rung", "optimizer", "precision", "dropout")} == {
-        "rung": "modern",
-        "optimizer": "muon",
-        "precision": "mixed",
-        "dropout": 0.0,
-    }
-    assert (found["n_embd"] // found["n_head"]) % 2 == 0
+@pytest.mark.parametrize("name", ["laptop", "patient"])
+def test_the_recipes_train_the_modern_rung_with_muon(name):
+    found = MODERN_RECIPES[name]
+    assert (found.rung, found.optimizer, found.precision, found.block_size) == ("modern", "muon", "mixed", 256)
+    assert found.config(65).head_size % 2 == 0
+    assert found.steps % found.evaluate_every == 0
 
 
 def test_a_model_is_its_parts_in_order():

@@ -103,8 +103,11 @@ def test_the_logits_are_those_of_the_model_also_piece_by_piece(name, batch):
 def test_bfloat16_gives_close_logits(name, batch):
     tokens = tokens_of(batch, T)
     expected, found = rung(name)(tokens), ready(name, torch.bfloat16)(tokens)
-    assert found.dtype == torch.bfloat16
-    assert 0 < error(found, expected) < 0.03
+    if name == "bigram":  # left as it is: it is read anew at each step
+        assert torch.allclose(found.double(), expected, atol=1e-6)
+    else:
+        assert found.dtype == torch.bfloat16
+        assert 0 < error(found, expected) < 0.03
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

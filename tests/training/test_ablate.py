@@ -187,7 +187,14 @@ def test_the_modern_model_ends_in_its_band_far_below_the_classic_one(tinyshakesp
     recipe = replace(
         MODERN_RECIPES["laptop"],
         **{"block_size": 32, "n_layer": 2, "n_head": 2, "n_embd": 64, "batch_size": 16, "steps": 150},
-        **{"warmup_steps": 10, "precision": "float32"},
+        **{
+            "warmup_steps": 10,
+            "precision": "float32",
+            "dropout": 0.0,
+            "weight_decay": 0.1,
+            "learning_rate": 6e-3,
+            "decay": 0.6,
+        },
     )
     classic = replace(recipe, rung="ablate-0-classic", optimizer="adamw", learning_rate=4e-3)
     modern_loss = short_training(recipe, tinyshakespeare.text, 1)

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,22 @@ from torch import nn
 
 from gptladder.batches import Batches
 from gptladder.checkpoint import Run
-from gptladder.model.config import Recipe
+from gptladder.model.config import GPTConfig, Recipe
 from gptladder.model.efficient import fused_cross_entropy
+from gptladder.rungs import build
 from gptladder.training import speed
-from gptladder.training.loop import train
+from gptladder.training.loop import train, training_step
 from gptladder.training.optimizers import make_optimizer
 from gptladder.training.run import begin, resume
-from gptladder.training.speed import choose_compilation, compile_now, compute_in, precision_for, worth_compiling
+from gptladder.training.speed import (
+    choose_compilation,
+    compile_now,
+    compute_in,
+    precision_for,
+    slices_for,
+    step_in_slices,
+    worth_compiling,
+)
 from laws import ODD, B, T, rung, tokens_of
 
 CPU, CUDA, MPS = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
@@ -103,8 +113,8 @@ def test_a_model_in_float32_is_left_alone():
 @pytest.mark.parametrize(
     ("device", "dtype", "steps", "worth"),
     [
-        (CPU, FLOAT32, 3333, False),
-        (CPU, FLOAT32, 3334, True),
+        (CPU, FLOAT32, 33_333, False),
+        (CPU, FLOAT32, 33_334, True),
         (CPU, BFLOAT16, 10**9, False),
         (CUDA, FLOAT32, 166_666, False),
         (CUDA, FLOAT32, 166_667, True),
@@ -113,7 +123,7 @@ def test_a_model_in_float32_is_left_alone():
     ],
 )
 def test_compiling_pays_from_a_number_of_multiplications_on(device, dtype, steps, worth):
-    """A million weights (biases do not multiply) on a thousand tokens are 6e9 a step; 2e13 are worth it on a CPU."""
+    """A million weights (biases do not multiply) on a thousand tokens are 6e9 a step; 2e14 are worth it on a CPU."""
     recipe = Recipe("gpt", block_size=100, batch_size=10, steps=steps)
     assert worth_compiling(recipe, nn.Linear(1000, 1000), device, dtype) is worth
 
@@ -188,3 +198,33 @@ def test_compiled_it_learns_the_same(name):
     assert torch.allclose(*map(torch.tensor, losses), atol=1e-4, rtol=0)
     assert losses[0][-1][1] != losses[0][0][1]
     assert torch.allclose(compiled(tokens_of(4, T)), eager(tokens_of(4, T)), atol=1e-3)
+
+
+# slices
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "block_size", "slices"), [(16, 256, 2), (64, 256, 8), (32, 8, 1), (12, 64, 1), (33, 64, 2), (3, 4096, 3)]
+)
+def test_a_batch_is_cut_into_slices_of_about_2048_tokens_on_a_cpu_alone(batch_size, block_size, slices):
+    recipe = Recipe("gpt", batch_size=batch_size, block_size=block_size)
+    assert slices_for(recipe, torch.device("cpu")) == slices
+    assert slices_for(recipe, torch.device("cuda")) == 1
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 5, 7])
+def test_a_step_in_slices_is_the_step(slices):
+    """Five texts in slices of unequal sizes: the same loss, gradients and update as all at once."""
+    config = GPTConfig(11, block_size=7, n_layer=2, n_head=2, n_embd=12, dropout=0.0)
+    torch.manual_seed(0)
+    whole = build("gpt", config).double()
+    sliced = copy.deepcopy(whole)
+    x, y = torch.randint(11, (2, 5, 7))
+    losses = []
+    for model, step in ((whole, training_step), (sliced, partial(step_in_slices, slices))):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        losses.append(step(model, optimizer, x, y, fused_cross_entropy).double())
+    assert torch.allclose(losses[0], losses[1], atol=1e-6)
+    for (name, one), other in zip(whole.named_parameters(), sliced.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12), name
+        assert torch.allclose(one.grad, other.grad, rtol=0, atol=1e-12), name

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = 2**20  # attention weights worked on at a time, where all of them together would not fit the processor's caches
-WHOLE = 8 * TILE  # up to here all at once, and kept for the way back
+WHOLE = 2**23  # bytes of attention weights up to which they are worked on all at once, and kept for the way back
 
 
 def survivors(like: Tensor, rate: float) -> Tensor:
@@ -82,10 +82,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rate: float = 0.0) -> Tensor:
     mask = q.new_zeros(length, keys).masked_fill_(_future(length, keys, q.device), float("-inf"))
     batch, heads = q.shape[:2]
     q, k, v = (part.flatten(0, 1) for part in (q, k, v))  # (B * H, T or S, D)
-    if q.size(0) * mask.numel() > WHOLE:
-        out = TiledAttention.apply(q, k, v, mask, rate)  # type: ignore[no-untyped-call]
-    else:
-        out = drop(_weights(q, k, mask), rate) @ v
+    in_tiles = q.size(0) * mask.nbytes > WHOLE
+    out = _tiled(q, k, v, mask, rate) if in_tiles else drop(_weights(q, k, mask), rate) @ v
     return out.unflatten(0, (batch, heads))
 
 
@@ -99,6 +97,11 @@ def _one_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     return torch.baddbmm(mask, q, k.mT, alpha=1 / math.sqrt(q.size(-1))).softmax(dim=-1)
+
+
+@torch.compiler.disable  # unrolled, its loop would take minutes to compile
+def _tiled(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, rate: float) -> Tensor:
+    return TiledAttention.apply(q, k, v, mask, rate)  # type: ignore[no-untyped-call]
 
 
 class TiledAttention(torch.autograd.Function):

@@ -78,11 +78,13 @@ def train(
     learning_rate: Callable[[int], float] | None = None,
     loss_function: Loss = cross_entropy,
     done: int = 0,
+    take_step: Callable[..., Tensor] = training_step,
 ) -> Iterator[Step]:
     """Trains from step `done` + 1 to `steps`, in place, and yields a `Step` after each (from 0, also one before the first).
 
     Batch and dropout are functions of (seed, step), so a run that stops at a step and goes on from it later
     is the run that never stopped. `learning_rate` maps a step to its rate; without one the optimizer's own stays.
+    `take_step` is called as `training_step` is.
     """
     began, paused, train_seconds = time.perf_counter(), 0.0, 0.0  # paused: evaluating, and what the caller did with it
     if done == 0:
@@ -95,7 +97,7 @@ def train(
                 group["lr"] = learning_rate(step)
         x, y = batches.get_batch("train", torch.Generator().manual_seed(seed_for(seed, step, "batch")))
         torch.manual_seed(seed_for(seed, step, "dropout"))
-        train_loss = training_step(model, optimizer, x, y, loss_function)
+        train_loss = take_step(model, optimizer, x, y, loss_function)
         evaluating = step % evaluate_every == 0 or step == steps
         if evaluating:
             train_loss.item()  # a GPU's queue is emptied before the clock is read

@@ -6,13 +6,13 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import __version__, checkpoint
 from ..batches import Batches
@@ -24,13 +24,13 @@ from ..model.efficient import fuse, fused_cross_entropy
 from ..rungs import build
 from ..tokenizer import CharTokenizer
 from .devices import choose_device
-from .loop import Step, evaluate, train
+from .loop import Step, evaluate, train, training_step
 from .loss import cross_entropy
 from .metrics import LOG_EVERY, metrics_of, read_metrics
 from .optimizers import make_optimizer
 from .plots import loss_plot
 from .schedules import learning_rate
-from .speed import choose_compilation, compile_now, compute_in, precision_for, worth_compiling
+from .speed import choose_compilation, compile_now, compute_in, precision_for, slices_for, step_in_slices, worth_compiling
 
 
 def versions() -> dict[str, str]:
@@ -78,6 +78,7 @@ class Training:
             learning_rate=partial(learning_rate, self.recipe),
             loss_function=loss_function,
             done=self.done,
+            take_step=self._take_step(),
         )
         with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
             for step in steps:
@@ -98,6 +99,10 @@ class Training:
                     break
         title = f"{self.recipe.rung}, recipe {self.run.config['recipe']}, {Path(self.run.config['corpus']['name']).name}"
         loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
+
+    def _take_step(self) -> Callable[..., Tensor]:
+        slices = slices_for(self.recipe, torch.device(self.run.config["device"]))
+        return partial(step_in_slices, slices) if slices > 1 and self.run.config["fused"] else training_step
 
     def _save(self, step: Step) -> None:
         if step.validation_loss is not None and not math.isfinite(step.validation_loss):
