@@ -120,6 +120,24 @@ MODERN_RECIPES = {
         precision="mixed",
         evaluate_every=300,
     ),
+    # A first success in ten seconds: small, shallow, at a high rate.
+    "sprint": Recipe(
+        "modern",
+        block_size=64,
+        n_layer=2,
+        n_head=4,
+        n_embd=128,
+        batch_size=16,
+        steps=260,
+        learning_rate=1.2e-2,
+        warmup_steps=20,
+        decay=0.6,
+        optimizer="muon",
+        weight_decay=0.3,
+        beta2=0.99,
+        precision="mixed",
+        evaluate_every=260,
+    ),
     # The lowest loss that two cores reach in less than 45 minutes: wider, and dropout against learning by heart.
     "patient": Recipe(
         "modern",
