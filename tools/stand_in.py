@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from gptladder.checkpoint import Run
-from gptladder.model.efficient import fuse
 from gptladder.sampling.cached import generate_cached
 from gptladder.sampling.choose import Sampling
+from gptladder.sampling.quick import for_writing
 
 FOLDER = Path(__file__).parent.parent / "src" / "gptladder" / "stand_in"
 STREAMS, LENGTH, SEED = 130, 8700, 1
@@ -26,7 +26,7 @@ STREAMS, LENGTH, SEED = 130, 8700, 1
 
 def write_streams(run: Run, seed: int) -> list[str]:
     """STREAMS texts of LENGTH characters, written side by side; stream i begins with character i of the alphabet."""
-    model = fuse(run.model()).eval()
+    model = for_writing(run.model())
     size = len(run.tokenizer)
     prompt = torch.tensor([[i % size] for i in range(STREAMS)])
     generator = torch.Generator().manual_seed(seed)
