@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import statistics
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,37 @@ def test_the_table_is_the_one_that_climb_wrote():
             published,
             row["verdict"],
         ]
+
+
+def numbers_of(row_begins: str) -> list[str]:
+    """The numbers of the table row that begins so, as they are printed."""
+    row = next(line for line in README.splitlines() if line.startswith(f"| {row_begins}"))
+    return re.findall(r"\d[\d,]*\.?\d*", row.replace("*", "").split("|", 2)[2])
+
+
+def report(name: str):
+    return json.loads((ROOT / "docs" / f"{name}.json").read_text())
+
+
+def test_the_seconds_beside_others_are_the_measured_ones():
+    losses = report("train-losses")["losses"]
+    rows = {"`gptladder train --recipe sprint`": "sprint", "`gptladder train` (": "laptop", "nanoGPT's `train.py`": "nanogpt"}
+    for begins, who in rows.items():
+        ends = [run["loss"] if who == "nanogpt" else run["losses"][-1] for run in losses[who]]
+        seconds, loss = numbers_of(begins)
+        assert seconds == f"{statistics.median(run['seconds'] for run in losses[who]):.0f}"
+        assert float(loss) == pytest.approx(statistics.median(ends), abs=0.005)
+
+
+def test_the_rates_beside_others_are_the_measured_ones():
+    for name, measured in report("sample")["writing"].items():
+        rates = measured["tokens_per_second"]
+        assert f"| {name} | ours, one text | {rates['float32, 1']:,.0f} |" in README
+        assert measured["same_text_as_nanogpt"] is not False
+    shapes = report("train-speed")["speed"]["published, 64 x 256"]
+    assert f"| 64 x 256, 6 layers of 384 | ours | {shapes['ours']['tokens_per_second']:,.0f} | 1.00 |" in README
+
+
+def test_the_ablation_is_the_measured_one():
+    for row in report("ablation")["rows"]:
+        assert f"| {row['adds']} | {row['parameters']:,} | {row['validation_loss']:.3f} | {row['gain']:+.3f} |" in README

@@ -70,15 +70,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rate: float = 0.0) -> Tensor:
 
     The queries belong to the last T of S keys; one new token on 3 old sees all 4. Weights are dropped at `rate`.
     """
+    if q.dtype != k.dtype:  # a cache may hold more precise numbers than the model computes
+        return attend(q.to(k.dtype), k, v, rate).to(q.dtype)
     length, keys = q.size(-2), k.size(-2)
     if k.dtype == torch.bfloat16 and k.device.type == "cpu" and length == 1:
         return _one_query(q, k, v)
     if q.device.type != "cpu" or length < keys:
         # is_causal aligns the first query with the first key, so it is right only where they are equally many
         allowed = ~_future(length, keys, q.device) if 1 < length < keys else None
-        query = q.to(k.dtype)  # a cache may hold more precise numbers than the model computes
-        out = F.scaled_dot_product_attention(query, k, v, attn_mask=allowed, dropout_p=rate, is_causal=length == keys)
-        return out.to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=rate, is_causal=length == keys)
     mask = q.new_zeros(length, keys).masked_fill_(_future(length, keys, q.device), float("-inf"))
     batch, heads = q.shape[:2]
     q, k, v = (part.flatten(0, 1) for part in (q, k, v))  # (B * H, T or S, D)
