@@ -75,7 +75,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rate: float = 0.0) -> Tensor:
     length, keys = q.size(-2), k.size(-2)
     if k.dtype == torch.bfloat16 and k.device.type == "cpu" and length == 1:
         return _one_query(q, k, v)
-    if q.device.type != "cpu" or length < keys:
+    if q.device.type != "cpu" or (length < keys and not torch.is_grad_enabled()):
         # is_causal aligns the first query with the first key, so it is right only where they are equally many
         allowed = ~_future(length, keys, q.device) if 1 < length < keys else None
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=rate, is_causal=length == keys)
