@@ -21,7 +21,7 @@ from gptladder.checkpoint import Run
 from gptladder.model.config import Recipe
 from gptladder.rungs import RECIPES
 from gptladder.tensors import load_tensors
-from gptladder.training import loop
+from gptladder.training import run as training_run
 from gptladder.training.metrics import read_metrics
 from gptladder.training.run import recipe_of
 
@@ -267,7 +267,7 @@ def test_offline_the_stand_in_is_announced_and_recorded(
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, at: int, number: int) -> None:
     """Sends this process a signal in the middle of a step."""
-    steps, step = [], loop.training_step
+    steps, step = [], training_run.training_step
 
     def interrupted_step(*args: Any, **options: Any) -> Any:
         steps.append(None)
@@ -275,7 +275,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, at: int, number: int) -> None:
             signal.raise_signal(number)
         return step(*args, **options)
 
-    monkeypatch.setattr(loop, "training_step", interrupted_step)
+    monkeypatch.setattr(training_run, "training_step", interrupted_step)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
