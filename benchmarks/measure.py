@@ -165,7 +165,11 @@ def loss_of_run(run: str, dtype: str) -> float:
     model = load_for_writing(opened, dtype=getattr(torch, dtype))
     tokens = torch.tensor(opened.tokenizer.encode(corpus.text))
     batches = Batches(tokens, 1, opened.model_config.block_size)
-    return evaluate(model, batches.all_blocks("validation"), fused_cross_entropy)
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return fused_cross_entropy(logits.float(), targets)
+
+    return evaluate(model, batches.all_blocks("validation"), loss)
 
 
 TASKS = {

@@ -99,7 +99,7 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     return torch.baddbmm(mask, q, k.mT, alpha=1 / math.sqrt(q.size(-1))).softmax(dim=-1)
 
 
-@torch.compiler.disable  # unrolled, its loop would take minutes to compile
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # unrolled, its loop would take minutes to compile
 def _tiled(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, rate: float) -> Tensor:
     return TiledAttention.apply(q, k, v, mask, rate)  # type: ignore[no-untyped-call]
 
