@@ -139,6 +139,6 @@ def text(tiny: bool = False) -> Corpus:
 
 
 def write(out: Path, results: dict[str, Any]) -> None:
-    """The results with where they come from, written after each so that a long benchmark broken off keeps what it has."""
+    """The results with where they come from, with the commit that measured them."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**provenance(), **results}, indent=2) + "\n")

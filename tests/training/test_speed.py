@@ -185,7 +185,7 @@ def test_compiled_it_learns_the_same(name):
     recipe = Recipe(name, T, ODD.n_layer, ODD.n_head, ODD.n_embd, batch_size=4, optimizer="muon")
     eager, compiled = (rung(name, fused=True).float() for _ in range(2))
     random = torch.get_rng_state()
-    compile_now(compiled, batches, fused_cross_entropy)
+    compile_now(compiled, batches, 1, fused_cross_entropy)
     torch.set_rng_state(random)
     for one, other in zip(compiled.parameters(), eager.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -99,64 +99,42 @@ def modern(config: GPTConfig) -> nn.Module:
     return assemble(config, MODERN)
 
 
-MODERN_RUNG = Rung("modern", "what came since", modern, "laptop", None, 1.476)
+MODERN_RUNG = Rung("modern", "what came since", modern, "laptop", None, 1.476)  # seed 1 alone: its band is not measured yet
+LAPTOP = Recipe(
+    "modern",
+    block_size=256,
+    n_layer=4,
+    n_head=6,
+    n_embd=192,
+    dropout=0.1,
+    batch_size=16,
+    steps=1200,
+    learning_rate=6e-3,
+    warmup_steps=20,
+    decay=0.6,
+    optimizer="muon",
+    weight_decay=0.3,
+    beta2=0.99,
+    precision="mixed",
+    evaluate_every=300,
+)
 MODERN_RECIPES = {
     # What two cores do in a few minutes.
-    "laptop": Recipe(
-        "modern",
-        block_size=256,
-        n_layer=4,
-        n_head=6,
-        n_embd=192,
-        dropout=0.1,
-        batch_size=16,
-        steps=1200,
-        learning_rate=6e-3,
-        warmup_steps=20,
-        decay=0.6,
-        optimizer="muon",
-        weight_decay=0.3,
-        beta2=0.99,
-        precision="mixed",
-        evaluate_every=300,
-    ),
-    # A first success in ten seconds: small, shallow, at a high rate.
-    "sprint": Recipe(
-        "modern",
+    "laptop": LAPTOP,
+    # A first success in a dozen seconds: small, shallow, at a high rate.
+    "sprint": replace(
+        LAPTOP,
         block_size=64,
         n_layer=2,
         n_head=4,
         n_embd=128,
-        batch_size=16,
+        dropout=0.0,
         steps=260,
-        learning_rate=1.2e-2,
-        warmup_steps=20,
-        decay=0.6,
-        optimizer="muon",
-        weight_decay=0.3,
-        beta2=0.99,
-        precision="mixed",
         evaluate_every=260,
+        learning_rate=1.2e-2,
     ),
-    # A lower loss for more time: wider, longer, and more dropout against learning by heart.
-    "patient": Recipe(
-        "modern",
-        block_size=256,
-        n_layer=4,
-        n_head=8,
-        n_embd=256,
-        dropout=0.2,
-        batch_size=16,
-        steps=2400,
-        learning_rate=6e-3,
-        warmup_steps=20,
-        decay=0.6,
-        optimizer="muon",
-        weight_decay=0.3,
-        beta2=0.99,
-        precision="mixed",
-        evaluate_every=400,
-    ),
+    # Meant for a lower loss in more time: wider, longer, and more dropout against learning by heart. Not yet run to its end.
+    "patient": replace(LAPTOP, n_head=8, n_embd=256, dropout=0.2, steps=2400, evaluate_every=400),
 }
 
 _SHORT = Recipe(

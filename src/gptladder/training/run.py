@@ -66,7 +66,7 @@ class Training:
         """Trains, records, and yields each step; when it ends the run folder holds best, last, metrics and curve."""
         loss_function = fused_cross_entropy if self.run.config["fused"] else cross_entropy
         if self.compiled:
-            compile_now(self.model, self.batches, loss_function)
+            compile_now(self.model, self.batches, self._slices(), loss_function)
         setup_seconds = self.seconds_before + time.perf_counter() - self.started
         steps = train(
             self.model,
@@ -100,9 +100,11 @@ class Training:
         title = f"{self.recipe.rung}, recipe {self.run.config['recipe']}, {Path(self.run.config['corpus']['name']).name}"
         loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
 
+    def _slices(self) -> int:
+        return slices_for(self.recipe, torch.device(self.run.config["device"])) if self.run.config["fused"] else 1
+
     def _take_step(self) -> Callable[..., Tensor]:
-        slices = slices_for(self.recipe, torch.device(self.run.config["device"]))
-        return partial(step_in_slices, slices) if slices > 1 and self.run.config["fused"] else training_step
+        return partial(step_in_slices, self._slices()) if self._slices() > 1 else training_step
 
     def _save(self, step: Step) -> None:
         if step.validation_loss is not None and not math.isfinite(step.validation_loss):

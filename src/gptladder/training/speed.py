@@ -18,7 +18,9 @@ NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "sve_bf16")
 # Multiplications and additions of a whole training from which compiling pays. It takes half a minute the first time, a few
 # seconds from its cache, and saves about 8 % on a CPU in float32, nothing there in bfloat16; on a GPU it is a guess.
 WORTH_COMPILING = {"cpu": 2e14, "cuda": 1e15}
-SLICE_TOKENS = 2048  # of a batch, worked through at a time on a CPU: a third faster than 4,096, twice as fast as 16,384
+SLICE_TOKENS = (
+    2048  # of a batch, worked through at a time on a CPU: a sixth faster than 4,096, nearly twice as fast as 16,384 (LOG.md)
+)
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
@@ -36,7 +38,7 @@ def precision_for(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 def _cpu_capabilities() -> Mapping[str, Any]:
-    found = getattr(torch.cpu, "get_capabilities", dict)  # torch has it from 2.12 on
+    found = getattr(torch.cpu, "get_capabilities", dict)  # older versions of torch lack it
     return found()
 
 
@@ -97,12 +99,13 @@ def choose_compilation(wanted: bool) -> tuple[bool, str]:
     return False, "no C++ compiler here, so the model is not compiled and training takes longer; install g++ or clang++"
 
 
-def compile_now(model: nn.Module, batches: Batches, loss_function: Loss) -> None:
-    """Compiles the model in place, before the clock of training runs; weights stay as they are.
+def compile_now(model: nn.Module, batches: Batches, slices: int, loss_function: Loss) -> None:
+    """Compiles the model in place for a batch in so many slices, before the clock of training runs; weights stay as they are.
 
     Evaluation has other shapes and is compiled when it comes, which `train_seconds` leaves out as well.
     """
     model.compile(dynamic=False)
     x, y = batches.get_batch("train", torch.Generator().manual_seed(0))
-    loss_function(model.train()(x), y).backward()
+    for some_x, some_y in zip(x.chunk(slices), y.chunk(slices), strict=True):
+        loss_function(model.train()(some_x), some_y).backward()
     model.zero_grad()
