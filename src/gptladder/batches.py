@@ -56,11 +56,11 @@ class Batches:
 
         Every token but the first is a target exactly once: 111,539 of them in TinyShakespeare's validation split.
         """
-        data = self.splits[split]
-        whole = (len(data) - 1) // self.block_size * self.block_size  # tokens that fill whole blocks
-        x, y = data[:whole].view(-1, self.block_size), data[1 : whole + 1].view(-1, self.block_size)
+        tokens = self.splits[split]
+        whole = (len(tokens) - 1) // self.block_size * self.block_size  # tokens that fill whole blocks
+        x, y = tokens[:whole].view(-1, self.block_size), tokens[1 : whole + 1].view(-1, self.block_size)
         rows = max(1, TOKENS_AT_ONCE // self.block_size)
         if whole > 0:
             yield from zip(x.split(rows), y.split(rows), strict=True)
-        if whole < len(data) - 1:
-            yield data[whole:-1].unsqueeze(0), data[whole + 1 :].unsqueeze(0)
+        if whole < len(tokens) - 1:
+            yield tokens[whole:-1].unsqueeze(0), tokens[whole + 1 :].unsqueeze(0)

@@ -15,7 +15,7 @@ class CharTokenizer:
     def __init__(self, alphabet: Iterable[str]) -> None:
         """`alphabet`: the characters, in any order. ValueError if one of them repeats or is not one character."""
         self.alphabet = sorted(alphabet)
-        self.ids = {character: place for place, character in enumerate(self.alphabet)}
+        self.ids = {character: i for i, character in enumerate(self.alphabet)}
         if len(self.ids) != len(self.alphabet) or any(len(character) != 1 for character in self.alphabet):
             raise ValueError("an alphabet is a list of single characters, each once; build it with CharTokenizer.of(text)")
 
@@ -47,7 +47,7 @@ class CharTokenizer:
         """
         tokens = list(tokens)
         for token in tokens:
-            if not 0 <= token < len(self.alphabet):
+            if token not in range(len(self.alphabet)):
                 raise ValueError(f"unknown token id {token}; ids go from 0 to {len(self.alphabet) - 1}")
         return "".join(self.alphabet[token] for token in tokens)
 

@@ -44,7 +44,7 @@ class Head(nn.Module):
         self.query = nn.Linear(config.n_embd, head_size, bias=False)
         self.key = nn.Linear(config.n_embd, head_size, bias=False)
         self.value = nn.Linear(config.n_embd, head_size, bias=False)
-        self.dropout = dropout(config.dropout)
+        self.dropout = dropout(p=config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, D). With all queries zero, position t gets the plain mean of values 0..t."""
@@ -64,8 +64,9 @@ class MultiHeadAttention(nn.Module):
         `project` (C -> C) mixes what the heads found; `nn.Identity()` leaves it side by side.
         """
         super().__init__()
+        heads = [Head(config, config.head_size) for h in range(config.n_head)]  # H of size D = C / H
         self.config = config
-        self.heads = nn.ModuleList(Head(config, config.head_size) for _ in range(config.n_head))  # H of size D = C / H
+        self.heads = nn.ModuleList(heads)
         self.project = project
         self.dropout = dropout(config.dropout)
 

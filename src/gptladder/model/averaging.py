@@ -35,7 +35,7 @@ def average_softmax(x: Tensor) -> Tensor:
     In attention the tokens make the scores, and values made from x are averaged in place of x.
     """
     scores = torch.zeros(x.size(1), x.size(1), dtype=x.dtype, device=x.device)  # (T, T)
-    future = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=1)
+    future = torch.ones_like(scores).triu(diagonal=1).bool()
     weights = torch.softmax(scores.masked_fill(future, float("-inf")), dim=-1)
     return weights @ x
 

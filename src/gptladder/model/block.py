@@ -21,8 +21,9 @@ class FeedForward(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         """Sets `expand` (C -> 4C), `contract` (4C -> C) and `dropout`; C = 32 makes 4,224 + 4,128 parameters."""
         super().__init__()
-        self.expand = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.contract = nn.Linear(4 * config.n_embd, config.n_embd)
+        narrow, wide = config.n_embd, 4 * config.n_embd
+        self.expand = nn.Linear(narrow, wide)
+        self.contract = nn.Linear(wide, narrow)
         self.dropout = dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:

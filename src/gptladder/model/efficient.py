@@ -28,8 +28,7 @@ class FusedAttention(Remembering):
         super().__init__()
         self.config, self.n_head = config, n_head
         self.qkv = qkv
-        self.project = project
-        self.dropout = dropout
+        self.project, self.dropout = project, dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only: one new on 3 old attends to all 4."""

@@ -74,13 +74,13 @@ class GPT(LanguageModel):
         10,788,864 parameters.
         """
         embed = Embedding(config)
-        blocks = [Block(config) for _ in range(config.n_layer)]
+        blocks = [Block(config) for layer in range(config.n_layer)]
         super().__init__(
             config,
             embed=embed,
             layers=[*blocks, LayerNorm(config.n_embd)],
-            unembed=nn.Linear(config.n_embd, config.vocab_size, bias=False),
+            unembed=nn.Linear(in_features=config.n_embd, out_features=config.vocab_size, bias=False),
         )
         initialise(self, spread=lambda layer: 0.02, unembedding=0.002)
-        for table in (embed.token, embed.position):
-            nn.init.normal_(table.weight, std=0.02)
+        nn.init.normal_(embed.token.weight, std=0.02)
+        nn.init.normal_(embed.position.weight, std=0.02)

@@ -46,7 +46,7 @@ class RMSScaling(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
         """(..., C) -> (..., C). Sums are at least float32."""
         precise = torch.promote_types(x.dtype, torch.float32)
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise)
+        length = torch.linalg.vector_norm(x, keepdim=True, dim=-1, dtype=precise)
         scale = (length.square() / x.size(-1) + torch.finfo(precise).eps).rsqrt().to(x.dtype)  # (..., 1)
         y = x * scale
         ctx.save_for_backward(y, scale)
@@ -56,13 +56,13 @@ class RMSScaling(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401
         """The gradient of x: what is along y was scaled away, the rest is scaled as x was."""
         y, scale = ctx.saved_tensors
-        along = (grad * y).mean(dim=-1, keepdim=True)
+        along = (grad * y).mean(keepdim=True, dim=-1)
         return torch.addcmul(grad, y, along, value=-1).mul_(scale)
 
 
 def _future(tokens: int, keys: int, device: torch.device) -> Tensor:
     """(T, S), true where a key lies in a query's future: the queries are the last tokens, and the last keys are theirs."""
-    return torch.ones(tokens, keys, dtype=torch.bool, device=device).triu(keys - tokens + 1)
+    return torch.ones(tokens, keys, device=device, dtype=torch.bool).triu(keys - tokens + 1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rate: float = 0.0) -> Tensor:
@@ -133,7 +133,7 @@ class TiledAttention(torch.autograd.Function):
         q, k, v, mask, out, *kept = ctx.saved_tensors
         scale = 1 / math.sqrt(q.size(-1))
         # softmax passes back w * (g - sum of w * g over its row); that sum is grad . out, whatever was dropped
-        row_sums = (grad * out).sum(dim=-1, keepdim=True)  # (B * H, T, 1)
+        row_sums = (grad * out).sum(keepdim=True, dim=-1)  # (B * H, T, 1)
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for number, i in enumerate(range(0, q.size(0), ctx.rows)):
             tile = slice(i, i + ctx.rows)

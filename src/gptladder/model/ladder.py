@@ -43,7 +43,8 @@ def skeleton(config: GPTConfig, *layers: nn.Module) -> LanguageModel:
     A spread of 1/sqrt(2 fan_in) halves the variance in each layer, so blocks without a norm do not blow up. The 0.02 of
     a wide GPT is so little at 32 channels that attention needs more than the recipe's steps to find its way.
     """
-    unembed = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+    C, V = config.n_embd, config.vocab_size
+    unembed = nn.Linear(C, V, bias=False)
     model = LanguageModel(config, Embedding(config), layers, unembed)
     initialise(model, spread=lambda layer: (2 * layer.in_features) ** -0.5, unembedding=0.01)
     return model

@@ -34,7 +34,8 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
     Those equal to the k-th stay with it: of 3, 2, 2, 1 k = 2 leaves three.
     """
-    kth = logits.topk(min(k, logits.size(-1))).values[:, -1:]  # (B, 1)
+    k = min(k, logits.size(-1))  # all there are, at most
+    kth = logits.topk(k).values[:, -1:]  # (B, 1)
     return logits.masked_fill(logits < kth, float("-inf"))
 
 
