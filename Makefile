@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip install -c constraints.txt
 BARS := $(shell [ -t 2 ] || echo --quiet)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup train test test-slow check wheel clean
+.PHONY: help setup train test test-slow check verify wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: $(STAMP) ## look at format, style and types
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+
+verify: $(STAMP) ## prove the course: starter, reference, wrong and right versions of every exercise
+	@$(BIN)/gptladder course verify
 
 wheel: $(STAMP) ## build the source archive and the wheel into dist/
 	rm -rf dist

@@ -13,18 +13,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import gptladder
+from gptladder.course.starter import STARTER_SET
 
 PACKAGE = Path(gptladder.__file__).parent
-MODEL = (
-    *("__init__", "config", "bigram", "averaging", "dropout", "attention", "block", "gpt"),
-    *("cache", "kernels", "efficient", "ladder"),
-)
-MEMBERS = [
-    *("__init__.py", "tokenizer.py", "batches.py"),
-    *(f"model/{name}.py" for name in MODEL),
-    *(f"sampling/{name}.py" for name in ("__init__", "choose", "generate")),
-    *(f"training/{name}.py" for name in ("__init__", "loss", "loop")),
-]
+MEMBERS = STARTER_SET
 TRAIN = """
 import sys
 sys.modules["gptladder"] = None  # any import of it now fails

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from . import __version__
+from . import __version__, cli_learn, cli_teach
 from .errors import InputError, as_input_error
 
 if TYPE_CHECKING:
@@ -253,6 +253,11 @@ def doctor() -> None:
     examination.report(findings)
     if any(finding.serious for finding in findings):
         raise typer.Exit(1)
+
+
+app.add_typer(cli_learn.app)
+app.add_typer(cli_teach.app)
+app.add_typer(cli_teach.course_app, name="course", rich_help_panel=cli_teach.TEACH)
 
 
 def _corpus(name: str | None) -> Corpus:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from itertools import combinations
 
 import pytest
@@ -308,3 +310,9 @@ def test_one_query_in_bfloat16_is_close_to_float32_whatever_the_cache_holds(kept
         found = attend(q, k.to(kept), v.to(kept))
     assert found.dtype == torch.bfloat16
     assert torch.allclose(found.float(), expected, atol=0.03)
+
+
+def test_importing_the_kernels_does_not_load_torch_s_compiler():
+    script = "import sys, gptladder.model.efficient; print('torch._dynamo' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout.strip() == "False", result.stderr

@@ -15,7 +15,10 @@ from .dropout import dropout
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """(..., N) -> (..., N): each row becomes weights, none negative, that sum to 1. Scores 0, ln 3 become 1/4, 3/4."""
+    """(..., N) -> (..., N): each row becomes weights, none negative, that sum to 1. Scores 0, ln 3 become 1/4, 3/4.
+
+    Scores of 1,000 do not overflow; one of minus infinity gets weight 0.
+    """
     shifted = scores - scores.amax(dim=-1, keepdim=True)  # the answer is the same, and exp cannot overflow
     exponentials = shifted.exp()
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
@@ -59,7 +62,7 @@ class MultiHeadAttention(nn.Module):
     """Several small heads side by side, each free to look for something else (section 3.2.2)."""
 
     def __init__(self, config: GPTConfig, project: nn.Module) -> None:
-        """Sets `heads` (n_head of them, each of head_size), `project` and `dropout`; 4 heads at C = 32 are 8 wide.
+        """Sets `config`, `heads` (n_head of head_size), `project` and `dropout`; 4 heads at C = 32 are 8 wide.
 
         `project` (C -> C) mixes what the heads found; `nn.Identity()` leaves it side by side.
         """

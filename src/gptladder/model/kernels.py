@@ -99,9 +99,14 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     return torch.baddbmm(mask, q, k.mT, alpha=1 / math.sqrt(q.size(-1))).softmax(dim=-1)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # unrolled, its loop would take minutes to compile
 def _tiled(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, rate: float) -> Tensor:
     return TiledAttention.apply(q, k, v, mask, rate)  # type: ignore[no-untyped-call]
+
+
+def keep_tiles_eager() -> None:
+    """To be called before a model is compiled: unrolled, the loop over tiles would take minutes to compile."""
+    global _tiled  # no decorator above: it would load torch's compiler, two seconds, for everybody
+    _tiled = torch.compiler.disable(_tiled)
 
 
 class TiledAttention(torch.autograd.Function):

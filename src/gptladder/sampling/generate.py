@@ -31,7 +31,8 @@ def generate(
     """(B, T) -> `count` times (B,): continues each row of the prompt (T at least 1), yielding tokens as they come.
 
     Greedy, with a bigram that has learned "abcabc", the prompt "a" and count 4 give b, c, a, b.
-    The model should be in `eval()`. Each step reads the whole context again; the cached sampler does not.
+    The model should be in `eval()`. Each step reads the whole context again, as `fit_context` leaves it; the cached
+    sampler does not.
     """
     context = prompt
     for _ in range(count):

@@ -36,6 +36,7 @@ def training_step(
 ) -> Tensor:
     """Forward, loss, backward, update: one step down the slope of this batch. Returns the loss before it, detached.
 
+    The model is put into training mode first.
     Gradients add up until cleared: without `zero_grad` step 2 would follow the slopes of batches 1 and 2.
     """
     model.train()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..batches import Batches
 from ..model.config import Recipe
+from ..model.kernels import keep_tiles_eager
 from .loop import Loss
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "sve_bf16")
@@ -104,6 +105,7 @@ def compile_now(model: nn.Module, batches: Batches, slices: int, loss_function: 
 
     Evaluation has other shapes and is compiled when it comes, which `train_seconds` leaves out as well.
     """
+    keep_tiles_eager()
     model.compile(dynamic=False)
     x, y = batches.get_batch("train", torch.Generator().manual_seed(0))
     for some_x, some_y in zip(x.chunk(slices), y.chunk(slices), strict=True):

@@ -1,0 +1,224 @@
+"""A learner's project and what is known of it: evidence with its date and the code that it saw.
+
+    .gptladder/project.json   the course's version, and the seed of this learner's numbers
+    .gptladder/record.json    what was checked, hinted and shown; it can be made again from code and answers
+    .gptladder/answers.json   the learner's answers, in their own words
+
+Only the verbs write here, each file whole or not at all.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import write_atomically
+from .outline import Course, Exercise, course
+from .package import graft
+from .starter import HOME, MYGPT, PROJECT, reference_texts
+
+RECORD, ANSWERS = "record.json", "answers.json"
+FORMAT = 1
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: dict[int, Migration] = {}  # course version -> what makes its project.json one of the next version
+
+
+@dataclass
+class Project:
+    """A learner's folder. `notes` are to be said once: what had to be mended when it was opened."""
+
+    folder: Path
+    learner_seed: int
+    record: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    damaged: bool = False  # the record was lost: it should be made again from the code
+
+    @property
+    def home(self) -> Path:
+        """Where the verbs keep what they know."""
+        return self.folder / HOME
+
+    def save(self) -> None:
+        """Record and answers, each atomically."""
+        self.home.mkdir(exist_ok=True)
+        for name, content in ((RECORD, {"format": FORMAT, **self.record}), (ANSWERS, self.answers)):
+            write_atomically(self.home / name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def note_check(self, exercise: str, passed: bool, mutant: str | None) -> None:
+        """Keeps what a check found, and the code that it saw."""
+        code = code_hash(self.folder, course().exercise(exercise))
+        entry = {"passed": passed, "date": now(), "code": code, "mutant": mutant}
+        self.record.setdefault("checks", {})[exercise] = entry
+        self.save()
+
+    def note_answer(self, question: str, answer: Any, right: bool) -> None:  # noqa: ANN401  as quiz.mark takes it
+        """Keeps an answer, and whether it was right; the newest counts."""
+        tries = self.answers.get(question, {}).get("tries", 0) + 1
+        self.answers[question] = {"answer": answer, "right": right, "date": now(), "tries": tries}
+        self.save()
+
+    def next_hint(self, exercise: str) -> int:
+        """How many hints to show now: one more than the last time, and never more than there are."""
+        hints = self.record.setdefault("hints", {})
+        hints[exercise] = min(hints.get(exercise, 0) + 1, len(course().exercise(exercise).hints))
+        self.save()
+        return int(hints[exercise])
+
+    def note_solution(self, exercise: str) -> None:
+        """Keeps that the solution was shown to somebody who gave up."""
+        self.record.setdefault("given_up", {})[exercise] = now()
+        self.save()
+
+    def state_of(self, evidence: str) -> str:
+        """Of an exercise or question: done, stale (the code has changed since), wrong or open."""
+        if evidence in {exercise.id for exercise in course().exercises}:
+            entry = self.record.get("checks", {}).get(evidence)
+            if entry is None:
+                return "open"
+            fresh = entry["code"] == code_hash(self.folder, course().exercise(evidence))
+            return ("done" if fresh else "stale") if entry["passed"] else "wrong"
+        answer = self.answers.get(evidence)
+        return "open" if answer is None else "done" if answer["right"] else "wrong"
+
+    def date_of(self, evidence: str) -> str | None:
+        """When that was last seen."""
+        entry = self.record.get("checks", {}).get(evidence) or self.answers.get(evidence)
+        return entry["date"] if entry else None
+
+    def unfinished(self) -> Exercise | None:
+        """The first exercise, in the course's order, that has not passed as it stands."""
+        return next((exercise for exercise in course().exercises if self.state_of(exercise.id) != "done"), None)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """An objective with the state and date of each piece of its evidence."""
+
+    objective: str
+    text: str
+    evidence: tuple[tuple[str, str, str | None], ...]  # id, state, date
+
+    @property
+    def met(self) -> bool:
+        """All of its evidence is there and fresh."""
+        return all(state == "done" for _, state, _ in self.evidence)
+
+    @property
+    def share(self) -> float:
+        """How much of its evidence is there and fresh, from 0 to 1."""
+        return sum(state == "done" for _, state, _ in self.evidence) / len(self.evidence)
+
+
+def progress(project: Project, chosen: Course | None = None) -> tuple[Progress, ...]:
+    """Every objective of the course, in order."""
+    chosen = chosen or course()
+    return tuple(
+        Progress(
+            objective.id,
+            objective.text,
+            tuple((id, project.state_of(id), project.date_of(id)) for id in chosen.evidence_for(objective.id)),
+        )
+        for objective in chosen.objectives
+    )
+
+
+def now() -> str:
+    """The date and time as evidence carries it."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def code_hash(folder: Path, exercise: Exercise) -> str:
+    """Of the exercise's file without the other exercises in it: comments and layout do not count, helpers do."""
+    path = folder / MYGPT / exercise.file
+    texts = reference_texts()
+    others = {e.name: texts[e.file] for e in course().exercises if e.file == exercise.file and e.id != exercise.id}
+    try:
+        code = ast.dump(graft(path.read_text(encoding="utf-8"), str(path), others))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        code = _bytes_of(path).hex()
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def find_project(start: Path | None = None) -> Project:
+    """The project that holds this folder. InputError if there is none, or if it is of a course that we do not know."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / HOME / PROJECT).is_file():
+            return open_project(folder)
+    raise InputError(f"no project in {start} or above it; go into one, or make one: gptladder new DIR")
+
+
+def open_project(folder: Path) -> Project:
+    """The project in this very folder; what is damaged is set aside and said in its notes."""
+    notes: list[str] = []
+    path = folder / HOME / PROJECT
+    facts = _read(path, notes, lambda content: isinstance(content.get("course_version"), int))
+    if facts is None:
+        facts = {"course_version": course().version, "learner_seed": None}
+    version = facts["course_version"]
+    while version < course().version and version in MIGRATIONS:
+        facts = MIGRATIONS[version](facts)
+        version = facts["course_version"]
+        notes.append(f"this project was of an older course; it is now of course version {version}")
+    if version != course().version:
+        cure = (
+            "update gptladder" if version > course().version else "make a new one (gptladder new DIR) and copy mygpt/ into it"
+        )
+        raise InputError(f"{folder} is of course version {version}, this gptladder teaches {course().version}; {cure}")
+    if not isinstance(facts.get("learner_seed"), int):
+        facts["learner_seed"] = secrets.randbits(31)
+    text = (json.dumps(facts, indent=2) + "\n").encode()
+    if _bytes_of(path) != text:
+        write_atomically(path, text)
+    project = Project(folder, facts["learner_seed"], notes=notes)
+    known = len(notes)
+    record = _read(folder / HOME / RECORD, notes, _is_record)
+    project.damaged = len(notes) > known
+    project.record = {key: value for key, value in (record or {}).items() if key != "format"}
+    project.answers = _read(folder / HOME / ANSWERS, notes, _is_answers) or {}
+    return project
+
+
+def _is_record(content: dict[str, Any]) -> bool:
+    checks = content.get("checks", {})
+    return (
+        content.get("format") == FORMAT
+        and all(isinstance(content.get(name, {}), dict) for name in ("checks", "hints", "given_up"))
+        and all(isinstance(entry, dict) and {"passed", "date", "code"} <= entry.keys() for entry in checks.values())
+    )
+
+
+def _is_answers(content: dict[str, Any]) -> bool:
+    return all(isinstance(entry, dict) and {"answer", "right", "date"} <= entry.keys() for entry in content.values())
+
+
+def _read(path: Path, notes: list[str], fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """The JSON object in a file, if it is one that fits; else it is set aside, and a note says so. None if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and fits(content):
+            return content
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        pass
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S-%f}")
+    path.rename(aside)
+    notes.append(f"{path.name} was damaged; it is kept as {HOME}/{aside.name}, and made anew")
+    return None
