@@ -196,7 +196,7 @@ def test_without_fork_it_works_the_same_way(project):
         examiner.seconds = 1.0
         project.body(HEAD, "print('before')\nwhile True: pass  # here")
         verdict = project.examine(examiner, HEAD)
-        assert "still running after 1 s" in verdict.problem
+        assert "still running after " in verdict.problem
         assert verdict.where == project.line(FILE, "# here")
         assert verdict.printed == "before\n"
         project.body(HEAD, "try:\n    import gptladder  # here\nfinally:\n    import os\n    os._exit(3)")
@@ -264,7 +264,7 @@ def test_a_worker_that_is_killed_takes_its_child_along(project, examiner):
     examiner.seconds = before
     assert len(seen) == 2
     assert until(lambda: gone(seen))
-    assert "still running after 2 s" in verdict.problem
+    assert "still running after " in verdict.problem
 
 
 @linux

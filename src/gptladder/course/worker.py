@@ -350,7 +350,7 @@ def start(job: dict[str, Any], answers: int) -> psutil.Process:
 def watch(child: psutil.Process, job: dict[str, Any]) -> dict[str, Any]:
     """Waits for a child and ends it where it goes beyond a limit: how it ended and where, after how long, how big it grew."""
     began, looked, peak, ended, code = time.monotonic(), 0.0, 0, "done", 0
-    idle, polled = 0.0, began
+    idle, polled, loading = 0.0, began, computed(child)  # a spawned one has loaded torch
     out, judge, family = Path(job["out"]), os.getppid(), list[psutil.Process]()
     while True:
         with suppress(psutil.TimeoutExpired):
@@ -361,7 +361,7 @@ def watch(child: psutil.Process, job: dict[str, Any]) -> dict[str, Any]:
             looked, family = now, tried(lambda: child.children(recursive=True), [])
         peak = max(peak, sum(resident(process) for process in (child, *family)))
         idle += now - polled if tried(child.status, "") == psutil.STATUS_SLEEPING else 0.0
-        polled, spent = now, idle + tried(lambda: sum(child.cpu_times()[:2]), 0.0)
+        polled, spent = now, idle + computed(child) - loading
         over = {
             # time that it computed or slept, not time that a busy machine kept it waiting; or nobody waits for the answer
             "time": max(spent, (now - began) / PATIENCE) > job["seconds"] or os.getppid() != judge,
@@ -387,6 +387,11 @@ def tried(function: Callable[[], Any], otherwise: Any) -> Any:  # noqa: ANN401  
         return function()
     except (psutil.Error, OSError):
         return otherwise
+
+
+def computed(process: psutil.Process) -> float:
+    """The seconds that a process has computed; none if it is gone."""
+    return float(tried(lambda: sum(process.cpu_times()[:2]), 0.0))
 
 
 def resident(process: psutil.Process) -> int:
