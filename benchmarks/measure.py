@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import peers
+from gptladder import machine
 from gptladder.batches import Batches
 from gptladder.model.config import GPTConfig, Recipe
 from gptladder.model.efficient import fuse, fused_cross_entropy
@@ -26,7 +27,7 @@ from gptladder.sampling.choose import Sampling
 from gptladder.sampling.quick import for_writing
 from gptladder.training.loop import evaluate
 from gptladder.training.optimizers import make_optimizer
-from gptladder.training.speed import compute_in, precision_for, slices_for, step_in_slices
+from gptladder.training.speed import compute_in, precision_for, products_for, slices_for, step_in_slices
 from report import text
 
 VOCABULARY = 65
@@ -40,6 +41,7 @@ def peak_memory() -> int:
 
 def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
     """Seconds of each training step of one of our rungs by a recipe, the batch and the optimizer included."""
+    machine.keep_freed_memory()
     settings = Recipe(**recipe)
     dtype = precision_for(settings, torch.device("cpu"))
     model = compute_in(fuse(build(settings.rung, settings.config(VOCABULARY))), dtype)
@@ -48,9 +50,10 @@ def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
 
     def step() -> None:
         x, y = batches.get_batch("train")
-        step_in_slices(slices_for(settings, x.device), model, optimizer, x, y, fused_cross_entropy)
+        step_in_slices(slices_for(settings, x.device, dtype), model, optimizer, x, y, fused_cross_entropy)
 
-    return [seconds(step) for _ in range(steps + 1)][1:]
+    with products_for(settings, torch.device("cpu"), dtype):
+        return [seconds(step) for _ in range(steps + 1)][1:]
 
 
 def seconds(work: Any) -> float:  # noqa: ANN401

@@ -72,7 +72,7 @@ def drop_these(monkeypatch, kept):
     def given(like, rate):
         start = sum(asked)
         asked.append(len(like))
-        return kept[start : start + len(like)]
+        return kept[start : start + len(like)].to(like.dtype)
 
     monkeypatch.setattr(kernels, "survivors", given)
     return asked
@@ -215,7 +215,7 @@ def test_the_share_of_survivors_is_what_the_rate_leaves(shape, rate):
     torch.manual_seed(0)
     kept = survivors(torch.empty(shape), rate)
     assert kept.shape == shape
-    assert kept.dtype == torch.bool
+    assert kept.unique().tolist() == [0, 1]
     assert abs(kept.double().mean().item() - (1 - rate)) < 4 * math.sqrt(rate * (1 - rate) / kept.numel())
 
 
@@ -228,6 +228,16 @@ def test_four_that_are_drawn_together_survive_each_by_itself(rate):
     both = (1 - rate) ** 2
     for i, j in combinations(range(4), 2):
         assert abs((kept[:, i] * kept[:, j]).mean().item() - both) < 4.5 * math.sqrt(both * (1 - both) / len(kept))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_survivors_are_numbers_of_the_kind_they_are_multiplied_with_and_the_same_ones(dtype):
+    torch.manual_seed(0)
+    expected = survivors(torch.empty(1001), 0.3)
+    torch.manual_seed(0)
+    kept = survivors(torch.empty(1001, dtype=dtype), 0.3)
+    assert kept.dtype == dtype
+    assert torch.equal(kept.float(), expected)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (2,), (3,), (5,), (3, 5, 7), (2, 0, 3)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from gptladder.training.speed import (
     compile_now,
     compute_in,
     precision_for,
+    products_for,
     slices_for,
     step_in_slices,
     worth_compiling,
@@ -105,6 +107,37 @@ def test_a_model_in_float32_is_left_alone():
     model = rung("gpt").float()
     assert compute_in(model, FLOAT32) is model
     assert "forward" not in vars(model)
+
+
+# products
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "n_embd", "asked"),
+    [(CPU, FLOAT32, 128, True), (CPU, FLOAT32, 127, False), (CPU, BFLOAT16, 128, False), (CUDA, FLOAT32, 128, False)],
+)
+def test_wide_models_on_a_cpu_have_their_float32_products_made_by_onednn(device, dtype, n_embd, asked, monkeypatch):
+    calls = []
+    monkeypatch.setattr(speed.machine, "products_by_onednn", lambda: calls.append(1) or nullcontext())
+    with products_for(Recipe("gpt", n_embd=n_embd), device, dtype):
+        pass
+    assert bool(calls) is asked
+
+
+def test_a_trainings_products_are_made_as_the_recipe_says_as_long_as_it_lasts(
+    tmp_path, small_recipe, small_corpus, monkeypatch
+):
+    setting = torch.backends.mkldnn.matmul
+    before, seen = setting.fp32_precision, []
+    monkeypatch.setattr(speed, "WIDE", 1)
+    steps = begin(tmp_path / "run", "laptop", replace(small_recipe, precision="float32"), small_corpus, 1, CPU).steps()
+    for _ in steps:
+        seen.append(setting.fp32_precision)
+        if len(seen) == 2:
+            break
+    steps.close()
+    assert seen[0] == seen[1]
+    assert setting.fp32_precision == before
 
 
 # compilation
@@ -204,12 +237,14 @@ def test_compiled_it_learns_the_same(name):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "block_size", "slices"), [(16, 256, 2), (64, 256, 8), (32, 8, 1), (12, 64, 1), (33, 64, 2), (3, 4096, 3)]
+    ("batch_size", "block_size", "bfloat16", "float32"),
+    [(16, 256, 2, 4), (64, 256, 8, 16), (32, 8, 1, 1), (12, 64, 1, 1), (33, 64, 2, 3), (3, 4096, 3, 3)],
 )
-def test_a_batch_is_cut_into_slices_of_about_2048_tokens_on_a_cpu_alone(batch_size, block_size, slices):
+def test_a_batch_is_cut_into_slices_on_a_cpu_alone(batch_size, block_size, bfloat16, float32):
+    """Of about 2,048 tokens in bfloat16, in float32 of half as many."""
     recipe = Recipe("gpt", batch_size=batch_size, block_size=block_size)
-    assert slices_for(recipe, torch.device("cpu")) == slices
-    assert slices_for(recipe, torch.device("cuda")) == 1
+    assert [slices_for(recipe, CPU, dtype) for dtype in (BFLOAT16, FLOAT32)] == [bfloat16, float32]
+    assert [slices_for(recipe, CUDA, dtype) for dtype in (BFLOAT16, FLOAT32)] == [1, 1]
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 5, 7])

@@ -18,13 +18,14 @@ WHOLE = 2**23  # bytes of attention weights up to which they are worked on all a
 
 
 def survivors(like: Tensor, rate: float) -> Tensor:
-    """Of the shape of `like` (on a CPU), each true with probability 1 - rate (to 1/65,536).
+    """Of the shape and dtype of `like` (on a CPU), each 1 with probability 1 - rate (to 1/65,536), else 0.
 
     Sixteen random bits an element, drawn four elements at a time: several times faster than a random float each.
     """
     drawn = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = drawn.view(torch.int16)[: like.numel()].view(like.shape)
     dropped = min(round(rate * 2**16), 2**16 - 1)  # of the 65,536 values; all of them would not fit the comparison
-    return drawn.view(torch.int16)[: like.numel()].view(like.shape) >= dropped - 2**15
+    return torch.ge(bits, dropped - 2**15, out=torch.empty_like(like))  # as numbers: products with truth values are slow
 
 
 def drop(x: Tensor, rate: float) -> Tensor:
@@ -125,8 +126,9 @@ class TiledAttention(torch.autograd.Function):
             tile = slice(i, i + rows)
             weights = _weights(q[tile], k[tile], mask)
             if rate > 0:
-                kept.append(survivors(weights, rate))
-                weights = weights.mul_(kept[-1]).mul_(1 / (1 - rate))
+                survived = survivors(weights, rate)
+                weights = weights.mul_(survived).mul_(1 / (1 - rate))
+                kept.append(survived.bool())
             out[tile] = weights @ v[tile]
         ctx.save_for_backward(q, k, v, mask, out, *kept)
         ctx.rows, ctx.rate = rows, rate
@@ -145,8 +147,9 @@ class TiledAttention(torch.autograd.Function):
             weights = _weights(q[tile], k[tile], mask)
             grad_weights, dropped = grad[tile] @ v[tile].mT, weights
             if ctx.rate > 0:
-                dropped = (weights * kept[number]).mul_(1 / (1 - ctx.rate))
-                grad_weights = grad_weights.mul_(kept[number]).mul_(1 / (1 - ctx.rate))
+                survived = kept[number].to(weights.dtype)
+                dropped = (weights * survived).mul_(1 / (1 - ctx.rate))
+                grad_weights = grad_weights.mul_(survived).mul_(1 / (1 - ctx.rate))
             grad_v[tile] = dropped.mT @ grad[tile]
             grad_scores = grad_weights.sub_(row_sums[tile]).mul_(weights).mul_(scale)
             grad_q[tile] = grad_scores @ k[tile]

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import __version__, checkpoint
+from .. import __version__, checkpoint, machine
 from ..batches import Batches
 from ..corpus import Corpus
 from ..errors import InputError, as_input_error
@@ -30,7 +30,16 @@ from .metrics import LOG_EVERY, metrics_of, read_metrics
 from .optimizers import make_optimizer
 from .plots import loss_plot
 from .schedules import learning_rate
-from .speed import choose_compilation, compile_now, compute_in, precision_for, slices_for, step_in_slices, worth_compiling
+from .speed import (
+    choose_compilation,
+    compile_now,
+    compute_in,
+    precision_for,
+    products_for,
+    slices_for,
+    step_in_slices,
+    worth_compiling,
+)
 
 
 def versions() -> dict[str, str]:
@@ -64,6 +73,10 @@ class Training:
 
     def steps(self) -> Iterator[Step]:
         """Trains, records, and yields each step; when it ends the run folder holds best, last, metrics and curve."""
+        with products_for(self.recipe, torch.device(self.run.config["device"]), _dtype_of(self.run)):
+            yield from self._steps()
+
+    def _steps(self) -> Iterator[Step]:
         loss_function = fused_cross_entropy if self.run.config["fused"] else cross_entropy
         if self.compiled:
             compile_now(self.model, self.batches, self._slices(), loss_function)
@@ -101,7 +114,8 @@ class Training:
         loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
 
     def _slices(self) -> int:
-        return slices_for(self.recipe, torch.device(self.run.config["device"])) if self.run.config["fused"] else 1
+        device, dtype = torch.device(self.run.config["device"]), _dtype_of(self.run)
+        return slices_for(self.recipe, device, dtype) if self.run.config["fused"] else 1
 
     def _take_step(self) -> Callable[..., Tensor]:
         return partial(step_in_slices, self._slices()) if self._slices() > 1 else training_step
@@ -129,9 +143,15 @@ class Training:
         )
 
 
+def _dtype_of(run: checkpoint.Run) -> torch.dtype:
+    """What the run's products are computed in."""
+    return torch.bfloat16 if run.config.get("precision") == "bfloat16" else torch.float32
+
+
 def _prepare(
     recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, fused: bool, dtype: torch.dtype
 ) -> tuple[CharTokenizer, Batches, nn.Module, torch.optim.Optimizer]:
+    machine.keep_freed_memory()
     tokenizer = CharTokenizer.of(corpus.text)
     with as_input_error(f"corpus {corpus.name}: "):
         batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)
@@ -210,8 +230,7 @@ def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Traini
     recipe = recipe_of(run)
     device = choose_device(run.config["device"])
     torch.set_num_threads(run.config["threads"])  # another number would round sums otherwise
-    dtype = torch.bfloat16 if run.config.get("precision") == "bfloat16" else torch.float32
-    _, batches, model, optimizer = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"], dtype)
+    _, batches, model, optimizer = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"], _dtype_of(run))
     compiled, note = choose_compilation(run.config["compiled"])
     run.model()  # best weights that are damaged are found now, not after hours of training
     facts = run.load_state(model, optimizer)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .. import machine
 from ..batches import Batches
 from ..model.config import Recipe
 from ..model.kernels import keep_tiles_eager
@@ -19,9 +21,9 @@ NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "sve_bf16")
 # Multiplications and additions of a whole training from which compiling pays. It takes half a minute the first time, a few
 # seconds from its cache, and saves about 8 % on a CPU in float32, nothing there in bfloat16; on a GPU it is a guess.
 WORTH_COMPILING = {"cpu": 2e14, "cuda": 1e15}
-SLICE_TOKENS = (
-    2048  # of a batch, worked through at a time on a CPU: a sixth faster than 4,096, nearly twice as fast as 16,384 (LOG.md)
-)
+# Of a batch, worked through at a time on a CPU, so that what a slice makes is still in its caches on the way back (LOG.md).
+SLICE_TOKENS = {torch.float32: 1024, torch.bfloat16: 2048}
+WIDE = 128  # channels from which float32 products are big enough for oneDNN; at 32 a step would take a fifth longer
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
@@ -58,6 +60,12 @@ def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
+def products_for(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Inside, the products of this training are made by the library that is faster for their size."""
+    wide = device.type == "cpu" and dtype == torch.float32 and recipe.n_embd >= WIDE
+    return machine.products_by_onednn() if wide else nullcontext()
+
+
 def worth_compiling(recipe: Recipe, model: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a training of this length is over sooner with compilation, the time to compile included."""
     if device.type == "cpu" and dtype != torch.float32:
@@ -67,11 +75,11 @@ def worth_compiling(recipe: Recipe, model: nn.Module, device: torch.device, dtyp
     return work >= WORTH_COMPILING.get(device.type, float("inf"))
 
 
-def slices_for(recipe: Recipe, device: torch.device) -> int:
+def slices_for(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> int:
     """In how many slices a batch is best worked through, each a whole number of blocks: 1 but for a CPU."""
     if device.type != "cpu":
         return 1
-    blocks = max(1, SLICE_TOKENS // recipe.block_size)
+    blocks = max(1, SLICE_TOKENS[dtype] // recipe.block_size)
     return -(-recipe.batch_size // blocks)
 
 
