@@ -85,9 +85,9 @@ class Caches:
 
     def __enter__(self) -> Caches:
         for part, cache in zip(self.parts, self.caches, strict=True):
-            part.cache = cache
+            vars(part)["cache"] = cache  # past nn.Module, which would look through its weights first, at every token
         return self
 
     def __exit__(self, *error: object) -> None:
         for part in self.parts:
-            part.cache = None
+            del vars(part)["cache"]
