@@ -71,7 +71,6 @@ def _rebuild(project: Project) -> None:
             verdict = examiner.examine(project.folder, exercise)
             if verdict.begun:
                 project.note_check(exercise.id, verdict.passed, verdict.mutant.id if verdict.mutant else None)
-    project.save()
 
 
 def _exercise(project: Project, id: str | None) -> Exercise | None:
@@ -191,14 +190,14 @@ def trace(id: ExerciseArgument = None) -> None:
     """Show what your function computes, name by name, beside the reference, and where the two first part."""
     from .course import divergence, words
     from .course.checks import BY_EXERCISE
-    from .course.judge import Examiner, run_traced
+    from .course.judge import Examiner, run_traced, untouched
 
     project = _project()
     exercise = _exercise(project, id)
     if exercise is None:
         print("Every exercise has passed; name one to trace it: gptladder trace 3.3-head")
         return
-    with Examiner() as examiner:
+    with Examiner() as examiner, untouched(project.home):
         outcome = examiner.run(project.folder, exercise, trace=True)
     if not isinstance(outcome.trace, dict):
         reason = outcome.trace or "it did not return"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import datetime
 
 import pytest
 
-from gptladder.course import record, starter
+from gptladder.course import judge, record, starter
 from gptladder.course.outline import course
 from gptladder.errors import InputError
 
@@ -137,7 +138,8 @@ def test_what_is_damaged_is_set_aside_with_a_message(folder, name, content):
     assert f"{name} was damaged" in project.notes[0]
     (aside,) = (folder / ".gptladder").glob(f"{name}.damaged-*")
     assert aside.read_text() == content
-    project.save()
+    with project.changing():
+        pass
     assert record.open_project(folder).notes == []
 
 
@@ -188,3 +190,31 @@ def test_an_objective_is_met_by_all_of_its_evidence(folder):
     (found,) = [entry for entry in record.progress(project) if entry.objective == "3.3c"]
     assert found.met
     assert found.share == 1
+
+
+def test_two_verbs_at_once_lose_nothing(folder):
+    first, second = record.open_project(folder), record.open_project(folder)
+    first.note_check("3.3-head", True, None)
+    second.note_answer("1.1a-1", "yes", True)
+    second.note_check("1.2-encode", True, None)
+    first.next_hint("1.2-decode")
+    again = record.open_project(folder)
+    assert [again.state_of(id) for id in ("3.3-head", "1.1a-1", "1.2-encode")] == ["done", "done", "done"]
+    assert again.record["hints"] == {"1.2-decode": 1}
+
+
+def test_a_verb_waits_while_a_check_watches_the_record(folder):
+    project = record.open_project(folder)
+    with judge.untouched(project.home) as touched:
+        waiting = threading.Thread(target=project.note_answer, args=("1.1a-1", "yes", True))
+        waiting.start()
+        waiting.join(timeout=0.3)
+        assert waiting.is_alive()
+    waiting.join(timeout=30)
+    assert not touched()
+    assert record.open_project(folder).state_of("1.1a-1") == "done"
+
+
+def test_code_too_deep_to_be_read_has_a_hash_too(folder):
+    edit(folder, "        return self.dropout(weights) @ v", f"        return {' + '.join(['v'] * 5000)}")
+    assert record.code_hash(folder, HEAD)

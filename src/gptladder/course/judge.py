@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from . import package
@@ -30,7 +31,7 @@ from .bank import Version, mutants, texts_with
 from .checks import BY_EXERCISE
 from .checks.check import Check, Mistake, Results, same
 from .outline import Exercise, course
-from .starter import HOME, MYGPT, cut, find, reference_texts
+from .starter import HOME, LOCK, MYGPT, cut, find, reference_texts
 from .tracing import traced
 
 SECONDS, MEMORY, OUTPUT = 20.0, 2 * 2**30, 2**20  # what a child may take: wall time, resident bytes, printed bytes
@@ -398,7 +399,15 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
 
 @contextmanager
 def untouched(folder: Path) -> Iterator[Callable[[], bool]]:
-    """Afterwards the folder is as it was; the function that is given says whether it had been changed."""
+    """Afterwards the folder is as it was; the function that is given says whether it had been changed.
+
+    Meanwhile no verb writes there: it waits for the lock.
+    """
+    with FileLock(folder / LOCK) if folder.is_dir() else nullcontext():
+        yield from _restored(folder)
+
+
+def _restored(folder: Path) -> Iterator[Callable[[], bool]]:
     before, changed = contents(folder), False
     try:
         yield lambda: changed

@@ -13,17 +13,20 @@ import ast
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ..errors import InputError
 from ..files import write_atomically
 from .outline import Course, Exercise, course
 from .package import graft
-from .starter import HOME, MYGPT, PROJECT, reference_texts
+from .starter import HOME, LOCK, MYGPT, PROJECT, reference_texts
 
 RECORD, ANSWERS = "record.json", "answers.json"
 FORMAT = 1
@@ -47,36 +50,48 @@ class Project:
         """Where the verbs keep what they know."""
         return self.folder / HOME
 
-    def save(self) -> None:
-        """Record and answers, each atomically."""
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """What is changed inside is kept, and so is what another verb has written since this one began."""
         self.home.mkdir(exist_ok=True)
-        for name, content in ((RECORD, {"format": FORMAT, **self.record}), (ANSWERS, self.answers)):
-            write_atomically(self.home / name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        with FileLock(self.home / LOCK):
+            self.load()
+            yield
+            for name, content in ((RECORD, {"format": FORMAT, **self.record}), (ANSWERS, self.answers)):
+                write_atomically(self.home / name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def load(self) -> None:
+        """Record and answers as they are on the disk; what is damaged is set aside and noted."""
+        known = len(self.notes)
+        record = _read(self.home / RECORD, self.notes, _is_record)
+        self.damaged = self.damaged or len(self.notes) > known
+        self.record = {key: value for key, value in (record or {}).items() if key != "format"}
+        self.answers = _read(self.home / ANSWERS, self.notes, _is_answers) or {}
 
     def note_check(self, exercise: str, passed: bool, mutant: str | None) -> None:
         """Keeps what a check found, and the code that it saw."""
         code = code_hash(self.folder, course().exercise(exercise))
-        entry = {"passed": passed, "date": now(), "code": code, "mutant": mutant}
-        self.record.setdefault("checks", {})[exercise] = entry
-        self.save()
+        with self.changing():
+            entry = {"passed": passed, "date": now(), "code": code, "mutant": mutant}
+            self.record.setdefault("checks", {})[exercise] = entry
 
     def note_answer(self, question: str, answer: Any, right: bool) -> None:  # noqa: ANN401  as quiz.mark takes it
         """Keeps an answer, and whether it was right; the newest counts."""
-        tries = self.answers.get(question, {}).get("tries", 0) + 1
-        self.answers[question] = {"answer": answer, "right": right, "date": now(), "tries": tries}
-        self.save()
+        with self.changing():
+            tries = self.answers.get(question, {}).get("tries", 0) + 1
+            self.answers[question] = {"answer": answer, "right": right, "date": now(), "tries": tries}
 
     def next_hint(self, exercise: str) -> int:
         """How many hints to show now: one more than the last time, and never more than there are."""
-        hints = self.record.setdefault("hints", {})
-        hints[exercise] = min(hints.get(exercise, 0) + 1, len(course().exercise(exercise).hints))
-        self.save()
+        with self.changing():
+            hints = self.record.setdefault("hints", {})
+            hints[exercise] = min(hints.get(exercise, 0) + 1, len(course().exercise(exercise).hints))
         return int(hints[exercise])
 
     def note_solution(self, exercise: str) -> None:
         """Keeps that the solution was shown to somebody who gave up."""
-        self.record.setdefault("given_up", {})[exercise] = now()
-        self.save()
+        with self.changing():
+            self.record.setdefault("given_up", {})[exercise] = now()
 
     def state_of(self, evidence: str) -> str:
         """Of an exercise or question: done, stale (the code has changed since), wrong or open."""
@@ -143,7 +158,7 @@ def code_hash(folder: Path, exercise: Exercise) -> str:
     others = {e.name: texts[e.file] for e in course().exercises if e.file == exercise.file and e.id != exercise.id}
     try:
         code = ast.dump(graft(path.read_text(encoding="utf-8"), str(path), others))
-    except (OSError, SyntaxError, UnicodeDecodeError):
+    except (OSError, SyntaxError, ValueError, RecursionError):
         code = _bytes_of(path).hex()
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -187,11 +202,7 @@ def open_project(folder: Path) -> Project:
     if _bytes_of(path) != text:
         write_atomically(path, text)
     project = Project(folder, facts["learner_seed"], notes=notes)
-    known = len(notes)
-    record = _read(folder / HOME / RECORD, notes, _is_record)
-    project.damaged = len(notes) > known
-    project.record = {key: value for key, value in (record or {}).items() if key != "format"}
-    project.answers = _read(folder / HOME / ANSWERS, notes, _is_answers) or {}
+    project.load()
     return project
 
 

@@ -29,7 +29,7 @@ STARTER_SET = (
     *(f"training/{name}.py" for name in ("__init__", "loss", "loop")),
 )
 MYGPT = "mygpt"  # the learner's package
-HOME, PROJECT = ".gptladder", "project.json"  # where the verbs keep what they know of a project
+HOME, PROJECT, LOCK = ".gptladder", "project.json", "lock"  # where the verbs keep what they know of a project
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
