@@ -13,14 +13,6 @@ from gptladder.course.judge import Examiner, Verdict
 from gptladder.course.starter import MYGPT
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _unfinished_course():
-    """Until every objective has its question, the course is taken as it stands."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outline, "_check", lambda course: None)
-        outline.course()
-
-
 @pytest.fixture(scope="session")
 def examiner():
     """Memory enough for what is right, time enough for a busy machine; a test may lower both."""
