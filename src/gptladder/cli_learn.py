@@ -12,7 +12,7 @@ import typer
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .course.judge import Examiner
+    from .course.examiner import Examiner
     from .course.outline import Exercise
     from .course.quiz import Item
     from .course.record import Project
@@ -62,7 +62,7 @@ def _project() -> Project:
 
 def _rebuild(project: Project) -> None:
     """The record made again from what it is a record of."""
-    from .course.judge import Examiner
+    from .course.examiner import Examiner
     from .course.outline import course
 
     print("note: checking every exercise again, to make the record anew", file=sys.stderr)
@@ -97,7 +97,7 @@ def check(
     if exercise is None:
         print("Every exercise has passed. Train your own GPT: python train.py; see how far you are: gptladder progress")
         return
-    from .course.judge import Examiner
+    from .course.examiner import Examiner
 
     with Examiner() as examiner:
         if not watch:
@@ -190,7 +190,8 @@ def trace(id: ExerciseArgument = None) -> None:
     """Show what your function computes, name by name, beside the reference, and where the two first part."""
     from .course import divergence, words
     from .course.checks import BY_EXERCISE
-    from .course.judge import Examiner, run_traced, untouched
+    from .course.examiner import Examiner, untouched
+    from .course.judge import run_traced
 
     project = _project()
     exercise = _exercise(project, id)

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from gptladder.course import outline, starter
-from gptladder.course.judge import Examiner, Verdict
+from gptladder.course.examiner import Examiner
+from gptladder.course.judge import Verdict
 from gptladder.course.starter import MYGPT
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from gptladder.course import judge, outline
-from gptladder.course.starter import HOME, PROJECT, text_of_body
+from gptladder.course.starter import HOME, LOCK, PROJECT, text_of_body
 
 HEAD, FILE = "3.3-head", "model/attention.py"
 HERE = "# here"
@@ -586,6 +586,7 @@ def test_the_record_is_restored_byte_for_byte(project, examiner, right, spoil):
     home = project.folder / HOME
     (home / "record.json").write_bytes(b'{"format": 1}\r\n')
     (home / "answers.json").write_text("{}")
+    (home / LOCK).touch()
     before = {path.name: path.read_bytes() for path in home.iterdir()}
     project.body(HEAD, f"{spoil}\n{right}")
     verdict = project.examine(examiner, HEAD)

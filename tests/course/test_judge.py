@@ -10,9 +10,10 @@ import torch
 
 from gptladder.course import judge
 from gptladder.course.checks import BY_EXERCISE
-from gptladder.course.judge import Examiner, Outcome, Verdict, judged
+from gptladder.course.examiner import Examiner, location, mention, untouched
+from gptladder.course.judge import Outcome, Verdict, judged
 from gptladder.course.outline import course
-from gptladder.course.starter import HOME
+from gptladder.course.starter import HOME, LOCK
 
 HEAD, FILE = "3.3-head", "model/attention.py"
 
@@ -120,24 +121,24 @@ def test_endings_in_words(outcome, words):
 
 def test_the_place_of_a_function(project):
     text = project.text(FILE).split("With all queries zero")[0]
-    assert judge.location(project.folder, head()) == f"mygpt/{FILE}:{text.count(chr(10))}"
+    assert location(project.folder, head()) == f"mygpt/{FILE}:{text.count(chr(10))}"
 
 
 @pytest.mark.parametrize("content", [b"def (", b"\0", b"'\xff'", b"", b"x = " + b"-" * 100_000 + b"1"])
 def test_the_place_in_a_file_that_cannot_be_read_is_the_file(project, content):
     project.write(FILE, content)
-    assert judge.location(project.folder, head()) == f"mygpt/{FILE}"
+    assert location(project.folder, head()) == f"mygpt/{FILE}"
 
 
 def test_the_place_in_a_file_that_is_not_there_is_the_file(project):
     project.path(FILE).unlink()
-    assert judge.location(project.folder, head()) == f"mygpt/{FILE}"
+    assert location(project.folder, head()) == f"mygpt/{FILE}"
 
 
 def test_the_line_that_mentions_a_word(project):
-    assert judge.mention(project.folder, "no such word") is None
+    assert mention(project.folder, "no such word") is None
     project.write("zeta.py", b"\xff\nx = '.gptladder'\n")
-    assert judge.mention(project.folder, HOME) == "mygpt/zeta.py:2"
+    assert mention(project.folder, HOME) == "mygpt/zeta.py:2"
 
 
 # --- the record
@@ -154,22 +155,24 @@ def home(tmp_path):
 
 
 def tree(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    """Everything in a folder but the lock, which is ours."""
+    paths = [path for path in folder.rglob("*") if path.name != LOCK]
+    return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def test_a_folder_that_is_left_alone(home):
     before = tree(home)
-    with judge.untouched(home) as touched:
+    with untouched(home) as touched:
         (home / "record.json").read_bytes()
     assert not touched()
     assert tree(home) == before
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with judge.untouched(tmp_path / HOME) as touched:
+    with untouched(tmp_path / HOME) as touched:
         pass
     assert not touched()
-    with judge.untouched(tmp_path / HOME) as touched:
+    with untouched(tmp_path / HOME) as touched:
         (tmp_path / HOME / "a").mkdir(parents=True)
         (tmp_path / HOME / "a" / "b").write_text("new")
     assert touched()
@@ -180,7 +183,7 @@ def test_a_folder_is_restored_even_if_something_fails(home):
     before = tree(home)
 
     def fail():
-        with judge.untouched(home):
+        with untouched(home):
             (home / "record.json").unlink()
             raise KeyboardInterrupt
 

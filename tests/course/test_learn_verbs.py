@@ -89,6 +89,7 @@ def test_a_known_mistake_is_named(project):
     assert "here they part first: look at the line that makes scores" in traced.stdout
 
 
+@pytest.mark.slow
 def test_mine_judges_with_the_learner_s_own_code_throughout(project):
     fill(project, *(exercise.id for exercise in course().exercises if exercise.file == "model/attention.py"))
     fill(project, "5.1-dropout")
@@ -98,6 +99,7 @@ def test_mine_judges_with_the_learner_s_own_code_throughout(project):
     assert gptladder("check", "3.3-head", "--mine", cwd=project).returncode == 1
 
 
+@pytest.mark.slow
 def test_hints_come_one_more_each_time(project):
     hints = course().exercise("3.3-head").hints
     first, second = (gptladder("hint", "3.3-head", cwd=project).stdout for _ in range(2))
@@ -137,6 +139,7 @@ def test_progress_in_its_three_forms(project):
     assert both.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_made_again_from_the_code(project):
     fill(project, "1.2-encode")
     gptladder("check", "1.2-encode", cwd=project)
@@ -163,6 +166,7 @@ def test_outside_of_a_project_every_verb_says_so(tmp_path, verb):
     assert "no project in" in result.stderr
 
 
+@pytest.mark.slow
 def test_submit_and_grade_from_end_to_end(project, tmp_path):
     fill(project, "1.2-encode", "1.2-decode")
     assert gptladder("submit", "--out", str(tmp_path / "in" / "ada.zip"), cwd=project).returncode == 0
@@ -174,6 +178,7 @@ def test_submit_and_grade_from_end_to_end(project, tmp_path):
     assert "ada" in text
 
 
+@pytest.mark.slow
 def test_watching_checks_again_on_every_save_and_goes_on(project):
     command = [sys.executable, "-u", "-m", "gptladder", "check", "--watch"]
     log = project.parent / "log"

@@ -8,7 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from gptladder.course import judge, record, starter
+from gptladder.course import record, starter
+from gptladder.course.examiner import untouched
 from gptladder.course.outline import course
 from gptladder.errors import InputError
 
@@ -205,7 +206,7 @@ def test_two_verbs_at_once_lose_nothing(folder):
 
 def test_a_verb_waits_while_a_check_watches_the_record(folder):
     project = record.open_project(folder)
-    with judge.untouched(project.home) as touched:
+    with untouched(project.home) as touched:
         waiting = threading.Thread(target=project.note_answer, args=("1.1a-1", "yes", True))
         waiting.start()
         waiting.join(timeout=0.3)

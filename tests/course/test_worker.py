@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.course import worker
+from gptladder.course import child, worker
 from gptladder.course.checks.check import Mistake
-from gptladder.course.judge import Examiner
+from gptladder.course.examiner import Examiner
 from gptladder.course.outline import course
 from gptladder.course.starter import text_of_body
 
@@ -36,7 +36,7 @@ WITHOUT_FORK = (  # the command that a worker is run under: Python itself, which
 
 @pytest.fixture
 def shared():
-    shared = worker.Shared()
+    shared = child.Shared()
     yield shared
     shared.put_back()
     torch.set_default_dtype(torch.float32)
@@ -54,7 +54,7 @@ def test_nothing_is_noted_while_nothing_happens(shared):
 def test_what_is_replaced_is_put_back(shared):
     kept = (torch.softmax, nn.Module.__call__, nn.Linear.forward, math.sqrt, len)
     torch.softmax = nn.Module.__call__ = nn.Linear.forward = math.sqrt = None
-    worker.builtins.len = lambda x: 0
+    child.builtins.len = lambda x: 0
     shared.put_back()
     assert (torch.softmax, nn.Module.__call__, nn.Linear.forward, math.sqrt, len) == kept
     assert nn.Linear(2, 3)(torch.ones(2)).shape == (3,)
@@ -102,7 +102,7 @@ def test_settings_are_reset(shared):
 
 @pytest.mark.parametrize("value", [1, 1.5, "word", None, True, [1, [2.0, "x"]], {"a": [1]}, math.inf])
 def test_plain_values(value):
-    assert worker.plain("it", value) == value
+    assert child.plain("it", value) == value
 
 
 @pytest.mark.parametrize(
@@ -117,21 +117,21 @@ def test_plain_values(value):
 )
 def test_values_that_are_not_plain(value, words):
     with pytest.raises(Mistake, match=words):
-        worker.plain("it", value)
+        child.plain("it", value)
 
 
 def test_values_that_hold_themselves():
     value = []
     value.append(value)
     with pytest.raises(Mistake, match="it cannot be compared: Circular"):
-        worker.plain("it", value)
+        child.plain("it", value)
 
 
 @pytest.mark.parametrize(
     "tensor", [torch.ones(2, 3).mT, torch.ones(1).expand(3), torch.ones(4)[1:3], nn.Parameter(torch.ones(2)), torch.ones(())]
 )
 def test_tensors_are_copied(tensor):
-    copy = worker.copied("it", tensor)
+    copy = child.copied("it", tensor)
     assert torch.equal(copy, tensor)
     assert copy.is_contiguous()
     assert not copy.requires_grad
@@ -148,7 +148,7 @@ def test_tensors_are_copied(tensor):
 )
 def test_tensors_that_cannot_be_compared(tensor, words):
     with pytest.raises(Mistake, match=words):
-        worker.copied("it", tensor)
+        child.copied("it", tensor)
 
 
 # --- whose line
@@ -173,7 +173,7 @@ JOB = {"project": "/p", "function": "Head.forward", "others": {FILE: ["softmax",
     ],
 )
 def test_the_last_line_of_the_learners_own(frames, line):
-    assert worker.learners_line(JOB, frames) == ({} if line is None else {"file": f"mygpt/{FILE}", "line": line})
+    assert child.learners_line(JOB, frames) == ({} if line is None else {"file": f"mygpt/{FILE}", "line": line})
 
 
 def test_where_a_child_was_is_read_from_its_stack(tmp_path):
@@ -187,6 +187,7 @@ def test_where_a_child_was_is_read_from_its_stack(tmp_path):
 # --- where fork is missing
 
 
+@pytest.mark.slow
 def test_without_fork_it_works_the_same_way(project):
     """Each child loads torch itself, which its time does not count."""
     right = text_of_body(project.text(FILE), "Head.forward")
@@ -272,7 +273,7 @@ def test_a_command_that_is_killed_takes_both_along(project, tmp_path):
     begun = endless(project)
     script = (
         "import sys; from pathlib import Path; from gptladder.course import outline; outline._check = lambda course: None\n"
-        "from gptladder.course.judge import Examiner\n"
+        "from gptladder.course.examiner import Examiner\n"
         "with Examiner() as examiner: examiner.examine(Path(sys.argv[1]), outline.course().exercise(sys.argv[2]))\n"
     )
     command = subprocess.Popen([sys.executable, "-c", script, str(project.folder), HEAD])
@@ -300,5 +301,5 @@ def test_jobs_are_answered_a_line_each(tmp_path, project):
     for answer in (first, second):
         assert (answer["ended"], answer["code"]) == ("done", 0)
         assert answer["peak"] > 2**20
-    names = [json.loads((out / f"{i}.json").read_text())["check"] for i in range(len(worker.BY_EXERCISE[HEAD]))]
-    assert names == [check.name for check in worker.BY_EXERCISE[HEAD]]
+    names = [json.loads((out / f"{i}.json").read_text())["check"] for i in range(len(child.BY_EXERCISE[HEAD]))]
+    assert names == [check.name for check in child.BY_EXERCISE[HEAD]]

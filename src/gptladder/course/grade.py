@@ -23,7 +23,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_atomically
 from . import handin, quiz
-from .judge import Examiner, Finding, Verdict
+from .examiner import Examiner
+from .judge import Finding, Verdict
 from .outline import course
 from .record import ANSWERS
 from .starter import HOME, PROJECT

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from . import bank, quiz, rehearsal, starter
 from .checks import BY_EXERCISE
-from .judge import Examiner, Verdict
+from .examiner import Examiner
+from .judge import Verdict
 from .outline import Exercise, course
 from .package import graft
 

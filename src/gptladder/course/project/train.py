@@ -47,7 +47,7 @@ LAPTOP = Recipe(  # a GPT in minutes on a CPU, where the published recipe takes 
     n_layer=4,
     n_head=4,
     n_embd=128,
-    dropout=0.05,
+    dropout=0.05,  # to have it at work; so small a model, which reads the text six times, ends a little lower without
     batch_size=32,
     steps=3000,
     learning_rate=4e-3,
@@ -158,13 +158,13 @@ class RunFolder:
             stop(f"the loss is {loss} after step {self.last_step}: does something in mygpt divide by zero? gptladder check")
         if loss >= self.best_loss:
             return
-        self.best_step, self.best_loss = self.last_step, loss
         weights = unfuse(copy.deepcopy(model)).state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         facts = {**self.hashes, "step": str(self.last_step), "validation_loss": repr(loss), "format": FORMAT}
         new = self.folder / f".{WEIGHTS}.new"
         new.write_bytes(save(weights, {**facts, "sha256": fingerprint(weights, facts)}))
         new.replace(self.folder / WEIGHTS)
+        self.best_step, self.best_loss = self.last_step, loss  # now, since Ctrl-C may come at any moment
 
 
 def free_folder(out: Path | None, rung: Rung) -> Path:
