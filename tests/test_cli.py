@@ -64,9 +64,15 @@ def said_command(out: str, verb: str) -> list[str]:
 def test_help_lists_the_verbs_under_their_group(gptladder: Call):
     code, out, err = gptladder("--help")
     assert (code, err) == (0, "")
-    group = out[out.index("Train:") :]
-    verbs = re.findall(r"^  (\w+)  +\S", group, re.MULTILINE)
-    assert verbs == ["train", "climb", "sample", "evaluate", "doctor"]
+    groups = re.split(r"^(\w+):$", out[out.index("Train:") :], flags=re.MULTILINE)[1:]
+    verbs = {
+        name: re.findall(r"^  (\w+)  +\S", text, re.MULTILINE) for name, text in zip(groups[::2], groups[1::2], strict=True)
+    }
+    assert verbs == {
+        "Train": ["train", "climb", "sample", "evaluate", "doctor"],
+        "Learn": ["new", "check", "hint", "solution", "trace", "quiz", "progress"],
+        "Teach": ["submit", "grade", "course"],
+    }
 
 
 def test_without_a_verb_comes_the_help(gptladder: Call):

@@ -211,25 +211,6 @@ def trace(id: ExerciseArgument = None) -> None:
 
 
 @app.command(rich_help_panel=LEARN)
-def progress(
-    html: Annotated[bool, typer.Option("--html", help="A page, to stdout.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="For programs, to stdout.")] = False,
-) -> None:
-    """Show which objectives are met, by what evidence of which day."""
-    from .course import record, words
-
-    if html and json:
-        raise InputError("--html with --json: one page at a time; leave one out")
-    project = _project()
-    found = record.progress(project)
-    if html or json:
-        print(words.progress_html(found) if html else words.progress_json(found))
-        return
-    for line in words.progress_lines(found, project):
-        print(line)
-
-
-@app.command(rich_help_panel=LEARN)
 def quiz(
     lesson: Annotated[str, typer.Argument(metavar="LESSON", help="Such as 3.3.")],
     again: Annotated[bool, typer.Option("--again", help="Ask also what you have answered rightly.")] = False,
@@ -284,3 +265,22 @@ def _typed(prompt: str) -> str | None:
         return input(prompt).strip()
     except EOFError:
         return None
+
+
+@app.command(rich_help_panel=LEARN)
+def progress(
+    html: Annotated[bool, typer.Option("--html", help="A page, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs, to stdout.")] = False,
+) -> None:
+    """Show which objectives are met, by what evidence of which day."""
+    from .course import record, words
+
+    if html and json:
+        raise InputError("--html with --json: one page at a time; leave one out")
+    project = _project()
+    found = record.progress(project)
+    if html or json:
+        print(words.progress_html(found) if html else words.progress_json(found))
+        return
+    for line in words.progress_lines(found, project):
+        print(line)

@@ -10,7 +10,7 @@ import typer
 
 TEACH = "Teach"
 app = typer.Typer()
-course_app = typer.Typer(help="Look after the course itself.", no_args_is_help=True)
+course_app = typer.Typer(help="Prove that the course keeps its word: course verify.", no_args_is_help=True)
 
 
 @app.command(rich_help_panel=TEACH)
@@ -33,7 +33,7 @@ def grade(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With one archive or project folder for each learner.")],
     table: Annotated[Path, typer.Option("--csv", metavar="OUT", help="The table to write.")],
 ) -> None:
-    """Grade a folder of submissions, offline: credit per objective, known mistakes, a summary of the class."""
+    """Grade a folder of submissions, offline: credit per objective, known mistakes, the class."""
     from .course import grade as grading
 
     wrap = grading.bubblewrap()

@@ -82,3 +82,14 @@ def test_a_peer_that_is_not_there_is_named(tmp_path, peer):
     done = run("train", tmp_path / "train.json", "--peer", peer, check=False)
     assert done.returncode == 2
     assert f"{peer!r} is no NAME=PATH" in done.stderr
+
+
+@pytest.mark.slow
+def test_waiting_for_the_course(tmp_path):
+    printed, report = run("course", tmp_path / "course.json")
+    assert_has_provenance(report, "course")
+    assert len(report["check"]["cold"]) == len(report["check"]["warm"]) == 1
+    scores = report["grade"]["scores"]
+    assert list(scores) == ["learner00", "learner01", "learner02"]
+    assert scores["learner02"] > scores["learner00"]
+    assert "grading 3 submissions" in printed

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import socket
 
 import pytest
 
@@ -179,3 +180,21 @@ def test_the_table_can_be_read_by_programs(few):
     assert row[2] == "why,\nso"
     assert len(header) == len(row)
     assert json.dumps(header)
+
+
+@pytest.mark.skipif(not grading.bubblewrap(), reason="bubblewrap is not installed, or may not be used here")
+def test_with_bubblewrap_there_is_no_network_and_nothing_to_write(few, folder, tmp_path):
+    make(folder, "ada")
+    target = tmp_path / "left.txt"
+    spoil = f"import pathlib\n        pathlib.Path({str(target)!r}).write_text('x')"
+    make(folder, "bea", ("model/attention.py", "q, k, v = self.query", f"{spoil}\n        q, k, v = self.query"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    dial = f"import socket\n        socket.create_connection({listening.getsockname()!r}, timeout=1)"
+    make(folder, "cem", ("model/attention.py", "q, k, v = self.query", f"{dial}\n        q, k, v = self.query"))
+    with listening:
+        list(grading.grade(folder, tmp_path / "out.csv", wrap=grading.bubblewrap()))
+    rows = rows_of(tmp_path / "out.csv")
+    assert [rows["ada"][id] for id in FEW] == ["pass", "pass", "pass"]
+    assert "Read-only file system" in rows["bea"]["3.3-head"]
+    assert not target.exists()
+    assert "ConnectionRefusedError" in rows["cem"]["3.3-head"]
