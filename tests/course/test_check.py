@@ -275,3 +275,9 @@ def test_where_there_is_nothing_to_differentiate_there_is_no_gradient():
 
 def test_a_prefix_keeps_the_order():
     assert list(prefixed("T = 5", {"b": 1, "a": 2})) == ["T = 5, b", "T = 5, a"]
+
+
+def test_a_row_without_a_number_is_told_as_that():
+    nan = torch.full((2, 5, 3), torch.nan)
+    said = past_stays({"before": nan, "after": nan, "changed": 3}, {})
+    assert said == "the output at position 0 is nan: are all of its scores masked, its own too?"

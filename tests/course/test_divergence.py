@@ -87,3 +87,9 @@ def test_the_lines_show_both_where_they_part():
     assert "DIFFERS" in lines[1]
     assert lines[2].rstrip().endswith("is right")
     assert "the line that makes s" in lines[3]
+
+
+def test_where_the_result_is_right_no_step_is_accused():
+    a = tensor(2, 3)
+    found = hows({"x": a, "s": a * 2, RETURNED: a * 3}, {"x": a, "s": a * 7, RETURNED: a * 3})
+    assert found == [("x", "same", "x", False), ("s", "unknown", None, False), (RETURNED, "same", RETURNED, False)]

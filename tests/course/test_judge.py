@@ -120,7 +120,7 @@ def test_endings_in_words(outcome, words):
 
 
 def test_the_place_of_a_function(project):
-    text = project.text(FILE).split("With all queries zero")[0]
+    text = project.text(FILE).split("(B, T, C) -> (B, T, D): softmax")[0]
     assert location(project.folder, head()) == f"mygpt/{FILE}:{text.count(chr(10))}"
 
 

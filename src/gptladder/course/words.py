@@ -14,6 +14,7 @@ from .judge import Verdict
 from .outline import course
 from .quiz import Item, Marked
 from .record import Progress, Project
+from .tracing import RETURNED
 
 PRINTED_LINES = 8  # of the learner's own prints, shown with a verdict
 MARKS = {"done": "x", "stale": "~", "wrong": "!", "open": " "}
@@ -94,8 +95,11 @@ def trace_lines(rows: Sequence[Row]) -> Iterator[str]:
         }[row.how]
         yield f"  {row.name:<{name_width}}  {tuple(row.tensor.shape)!s:<{shape_width}}  {numbers(row.tensor):<60}  {said}"
         if row.first and row.wanted is not None:
+            line = "what is returned" if row.name == RETURNED else f"the line that makes {row.name}"
             yield f"  {'':<{name_width}}  {tuple(row.wanted.shape)!s:<{shape_width}}  {numbers(row.wanted):<60}  is right"
-            yield f"  {'':<{name_width}}  ^ here they part first: look at the line that makes {row.name}"
+            yield f"  {'':<{name_width}}  ^ here they part first: look at {line}"
+    if rows and not any(row.first for row in rows):
+        yield "  In this call all comes out as the reference's; what fails, if something does, gptladder check says."
 
 
 def progress_lines(found: Sequence[Progress], project: Project) -> Iterator[str]:

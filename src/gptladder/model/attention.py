@@ -50,7 +50,10 @@ class Head(nn.Module):
         self.dropout = dropout(p=config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, D). With all queries zero, position t gets the plain mean of values 0..t."""
+        """(B, T, C) -> (B, T, D): softmax(q k^T / sqrt(D)) v, the future masked, the weights passed through `dropout`.
+
+        With all queries zero, position t gets the plain mean of values 0..t.
+        """
         q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
         scores = q @ k.transpose(-2, -1)  # (B, T, T): row t holds how well each key fits query t
         scores = scores / math.sqrt(self.head_size)  # sums of D products spread like sqrt(D): softmax would pick one key

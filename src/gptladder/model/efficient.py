@@ -31,7 +31,10 @@ class FusedAttention(Remembering):
         self.project, self.dropout = project, dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only: one new on 3 old attends to all 4."""
+        """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only: one new on 3 old attends to all 4.
+
+        `self.cache` is None or has `append`. In training `attend` drops weights at the rate `self.config.dropout`.
+        """
         B, T, _ = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, -1)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
@@ -88,7 +91,7 @@ def _fuse_head(head: Head) -> nn.Module:
 
 def _fuse_heads(attention: MultiHeadAttention) -> nn.Module:
     heads = [head for head in attention.heads if isinstance(head, Head)]
-    return FusedAttention(attention.config, len(heads), _qkv(heads), fuse(attention.project), fuse(attention.dropout))
+    return FusedAttention(heads[0].config, len(heads), _qkv(heads), fuse(attention.project), fuse(attention.dropout))
 
 
 def _give_weights(heads: Iterable[Any], fused: FusedAttention) -> None:

@@ -70,8 +70,8 @@ class GPT(LanguageModel):
     def __init__(self, config: GPTConfig) -> None:
         """Token and position `embed`, n_layer blocks and a last norm as `layers`, `unembed` without bias.
 
-        Weights begin with a spread of 0.02, tables too, and the unembedding's with 0.002. The published size has
-        10,788,864 parameters.
+        Weights begin with a spread of 0.02, both embedding tables too (`initialise` does linear layers), and the
+        unembedding's with 0.002. The published size has 10,788,864 parameters.
         """
         embed = Embedding(config)
         blocks = [Block(config) for layer in range(config.n_layer)]

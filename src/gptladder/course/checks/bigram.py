@@ -176,7 +176,7 @@ def loss_slices(my: Opened) -> Results:
         if "view size is not compatible" not in str(error):
             raise
         raise Mistake(
-            "targets that are a slice, as get_batch gives them, cannot be viewed in another shape; use reshape"
+            "targets that are a slice, as get_batch may give them, cannot be viewed in another shape; use reshape"
         ) from None
     return {"the loss of a slice": "" if difference(sliced, whole) is None else "a slice of the same targets has another loss"}
 

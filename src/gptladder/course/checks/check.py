@@ -105,6 +105,9 @@ def past_stays(got: Results, wanted: Results) -> str | None:
     before, after, changed = got["before"], got["after"], got["changed"]
     if before.shape != after.shape or before.dim() < 2 or before.size(1) <= changed:
         return f"shape {tuple(before.shape)}, where position is dimension 1"
+    if before[:, :changed].isnan().any():
+        t = int(before[:, :changed].isnan().nonzero()[0][1])
+        return f"the output at position {t} is nan: are all of its scores masked, its own too?"
     moved = ~torch.isclose(before[:, :changed], after[:, :changed], rtol=TOLERANCE, atol=TOLERANCE)
     if not moved.any():
         return None

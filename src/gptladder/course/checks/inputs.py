@@ -78,7 +78,7 @@ def call(function: Callable[..., Any], *arguments: Any, whose: str) -> Tensor:  
     value = tensor(function(*arguments), whose)
     for place, (argument, before) in enumerate(zip(arguments, kept, strict=True)):
         if isinstance(argument, Tensor) and not torch.equal(argument.detach().nan_to_num(), before.detach().nan_to_num()):
-            raise Mistake(f"{whose} changed its argument {place + 1} in place; others still need it")
+            raise Mistake(f"{whose} changed its argument {place + 1} in place, which others still need; make a new tensor")
     return value
 
 
