@@ -31,7 +31,7 @@ setup: $(STAMP) ## make .venv and install everything; quick when nothing changed
 train: $(STAMP) ## train the default model and print what it writes; ARGS="bigram" trains a rung
 	@$(BIN)/gptladder train $(ARGS)
 
-test: $(STAMP) ## run the tests, under 5 minutes
+test: $(STAMP) ## run the tests, about six minutes on two cores
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take longer

@@ -131,3 +131,11 @@ def test_the_rates_beside_others_are_the_measured_ones():
 def test_the_ablation_is_the_measured_one():
     for row in report("ablation")["rows"]:
         assert f"| {row['adds']} | {row['parameters']:,} | {row['validation_loss']:.3f} | {row['gain']:+.3f} |" in README
+
+
+def test_the_waits_of_the_course_are_the_measured_ones():
+    found = report("course")
+    cold, warm = (statistics.median(found["check"][name]) for name in ("cold", "warm"))
+    text = " ".join(README.split())
+    assert f"a check takes {cold:.1f} seconds, on the next save {warm:.2f};" in text
+    assert f"one eats memory, {found['grade']['seconds']:.0f}; `course verify` {found['verify']:.0f} (" in text
