@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,9 +55,12 @@ def test_where_float32_would_be_rounded_the_permission_is_taken_back(matmul, mon
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 def test_memory_is_kept_or_nothing_happens(platform, monkeypatch):
+    told = []
+    library = SimpleNamespace(mallopt=lambda setting, value: told.append((setting, value)))
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(sys, "platform", platform)
     machine.keep_freed_memory()
-    machine.keep_freed_memory()
+    assert told == ([(-3, 2**30), (-1, 2**31 - 1)] if platform == "linux" else [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what Linux counts")

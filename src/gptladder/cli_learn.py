@@ -13,6 +13,7 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from .course.examiner import Examiner
+    from .course.judge import Verdict
     from .course.outline import Exercise
     from .course.quiz import Item
     from .course.record import Project
@@ -68,9 +69,18 @@ def _rebuild(project: Project) -> None:
     print("note: checking every exercise again, to make the record anew", file=sys.stderr)
     with Examiner() as examiner:
         for exercise in course().exercises:
-            verdict = examiner.examine(project.folder, exercise)
-            if verdict.begun:
-                project.note_check(exercise.id, verdict.passed, verdict.mutant.id if verdict.mutant else None)
+            _examine(examiner, project, exercise)
+
+
+def _examine(examiner: Examiner, project: Project, exercise: Exercise, mine: bool = False) -> Verdict:
+    """The verdict on an exercise, kept as evidence unless it stands on more than the exercise alone."""
+    from .course.record import code_hash
+
+    code = code_hash(project.folder, exercise)  # before: what is saved meanwhile was not seen
+    verdict = examiner.examine(project.folder, exercise, mine)
+    if verdict.begun and not mine:
+        project.note_check(exercise.id, verdict.passed, verdict.mutant.id if verdict.mutant else None, code)
+    return verdict
 
 
 def _exercise(project: Project, id: str | None) -> Exercise | None:
@@ -109,9 +119,7 @@ def check(
 def _check_once(examiner: Examiner, project: Project, exercise: Exercise, mine: bool) -> bool:
     from .course import words
 
-    verdict = examiner.examine(project.folder, exercise, mine)
-    if verdict.begun and not mine:
-        project.note_check(exercise.id, verdict.passed, verdict.mutant.id if verdict.mutant else None)
+    verdict = _examine(examiner, project, exercise, mine)
     for line in words.verdict_lines(verdict):
         print(line)
     if verdict.passed:

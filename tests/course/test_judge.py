@@ -262,3 +262,17 @@ def test_children_write_where_they_are_told(project, tmp_path):
         assert not examiner.examine(project.folder, head()).passed
     assert list(scratch.iterdir()) == []
     assert not [path for path in project.folder.iterdir() if path.name.startswith("core")]
+
+
+def test_swapped_names_are_told_but_a_tensor_in_the_wrong_place_is_still_wrong(project, examiner):
+    """Scores the other way round, and a mask that is made on the CPU whatever the device."""
+    body = """
+q, k, v = self.query(x), self.key(x), self.value(x)
+scores = k @ q.mT / self.head_size**0.5
+future = torch.ones(x.size(1), x.size(1)).triu(1) == 1
+return self.dropout(softmax(scores.masked_fill(future, float("-inf")))) @ v
+"""
+    project.body("3.3-head", body)
+    verdict = examiner.examine(project.folder, head())
+    assert "names query and key are swapped" in verdict.note
+    assert [finding.check for finding in verdict.findings if finding.problem] == ["device"]

@@ -143,7 +143,10 @@ def test_every_hole_of_the_reference_can_be_put_into_every_file_of_the_starter()
 
     for exercise in course().exercises:
         for text in (texts[exercise.file], starter.cut(texts[exercise.file], [exercise]), ""):
-            compile(graft(text, exercise.file, {exercise.name: texts[exercise.file]}), exercise.file, "exec")
+            tree = graft(text, exercise.file, {exercise.name: texts[exercise.file]})
+            assert compile(tree, exercise.file, "exec")
+            right = starter.find(ast.parse(texts[exercise.file]), exercise.name)
+            assert ast.dump(starter.find(tree, exercise.name)) == ast.dump(right)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,14 @@ def test_evidence_is_dated_and_lasts(folder):
     assert abs((datetime.now().astimezone() - datetime.fromisoformat(again.date_of("3.3-head"))).total_seconds()) < 60
 
 
+def test_evidence_is_of_the_code_that_was_seen_not_of_what_was_saved_meanwhile(folder):
+    project = record.open_project(folder)
+    seen = record.code_hash(folder, HEAD)
+    edit(folder, "scores = scores / math.sqrt(self.head_size)", "scores = scores / self.head_size")
+    project.note_check("3.3-head", True, None, seen)
+    assert project.state_of("3.3-head") == "stale"
+
+
 def test_a_failed_check_is_wrong_not_done(folder):
     project = record.open_project(folder)
     project.note_check("3.3-head", False, "3.3-head/no-scale")

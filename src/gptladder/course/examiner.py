@@ -24,7 +24,7 @@ from .judge import Finding, Outcome, Verdict, judged
 from .outline import Exercise, course
 from .starter import HOME, LOCK, MYGPT, cut, find, reference_texts
 
-SECONDS, MEMORY, OUTPUT = 20.0, 2 * 2**30, 2**20  # what a child may take: wall time, resident bytes, printed bytes
+SECONDS, MEMORY, OUTPUT = 20.0, 2 * 2**30, 2**20  # what a child may take: time computed or slept, resident bytes, printed bytes
 
 
 class Examiner:

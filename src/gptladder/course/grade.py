@@ -102,7 +102,7 @@ def _grade_exercises(graded: Graded, project: Path, folder: Path, wrap: tuple[st
                 problem = f"it could not be examined ({type(error).__name__}: {error})"
                 verdict = Verdict(exercise.id, (Finding("examined", "the checks run", problem),))
             graded.verdicts[exercise.id] = verdict
-            strikes += "still running" in verdict.problem
+            strikes += verdict.out_of_time
             if strikes == STRIKES:
                 examiner.seconds = IMPATIENT_SECONDS
 

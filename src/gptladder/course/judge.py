@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from .outline import Exercise
 from .tracing import traced
 
 NOT_BEGUN = "NotImplementedError"
+BESIDE = {"device", "dtype"}  # checks that say nothing of a misconception
 ONE_AT_A_TIME = threading.RLock()  # probes of ours change torch's default dtype and the import system, which all threads share
 
 
@@ -45,6 +46,7 @@ class Verdict:
     mutant: Version | None = None  # the known mistake that gives exactly this
     note: str | None = None  # said even of a pass
     begun: bool = True
+    out_of_time: bool = False
     printed: str = ""  # what the learner's code wrote
     seconds: float = 0.0
 
@@ -127,7 +129,7 @@ def same_as(mutant: Version, outcome: Outcome) -> bool:
 
     Where a tensor lies and of which dtype it is says nothing of the misconception, unless the mutant stands for just that.
     """
-    beside = {"device", "dtype"} - {mutant.caught_by}
+    beside = BESIDE - {mutant.caught_by}
     theirs = {name: value for name, value in mutant_results(mutant).items() if name not in beside}
     errors = {
         name: e["says"] if e["kind"] == "mistake" else e["kind"] for name, e in outcome.errors.items() if name not in beside
@@ -159,14 +161,14 @@ def judged(exercise: Exercise, outcome: Outcome) -> Verdict:
         else:
             problem, where = no_result_in_words(outcome), where or outcome.where
         findings.append(Finding(check.name, check.wants, problem))
-    verdict = Verdict(exercise.id, tuple(findings), where, begun=begun)
+    verdict = Verdict(exercise.id, tuple(findings), where, begun=begun, out_of_time=outcome.ended == "time")
     if verdict.passed or not begun:
         return verdict
     known = next((m for m in mutants() if m.exercise == exercise.id and same_as(m, outcome)), None)
     if known is not None and known.right:
-        passes = tuple(Finding(finding.check, finding.wants, None) for finding in findings)
-        return Verdict(exercise.id, passes, note=known.says)
-    return Verdict(exercise.id, tuple(findings), where, mutant=known)
+        findings = [f if f.check in BESIDE else replace(f, problem=None) for f in findings]
+        return replace(verdict, findings=tuple(findings), note=known.says)
+    return replace(verdict, mutant=known)
 
 
 def judgement(check: Check, got: Results) -> str | None:

@@ -68,11 +68,11 @@ class Project:
         self.record = {key: value for key, value in (record or {}).items() if key != "format"}
         self.answers = _read(self.home / ANSWERS, self.notes, _is_answers) or {}
 
-    def note_check(self, exercise: str, passed: bool, mutant: str | None) -> None:
-        """Keeps what a check found, and the code that it saw."""
-        code = code_hash(self.folder, course().exercise(exercise))
+    def note_check(self, exercise: str, passed: bool, mutant: str | None, code: str | None = None) -> None:
+        """Keeps what a check found, and the hash of the code that it saw: that of now if none is given."""
+        seen = code or code_hash(self.folder, course().exercise(exercise))
         with self.changing():
-            entry = {"passed": passed, "date": now(), "code": code, "mutant": mutant}
+            entry = {"passed": passed, "date": now(), "code": seen, "mutant": mutant}
             self.record.setdefault("checks", {})[exercise] = entry
 
     def note_answer(self, question: str, answer: Any, right: bool) -> None:  # noqa: ANN401  as quiz.mark takes it
@@ -121,6 +121,11 @@ class Progress:
     objective: str
     text: str
     evidence: tuple[tuple[str, str, str | None], ...]  # id, state, date
+
+    @property
+    def date(self) -> str:
+        """The day of the newest piece; empty if there is none."""
+        return max((date[:10] for _, _, date in self.evidence if date), default="")
 
     @property
     def met(self) -> bool:

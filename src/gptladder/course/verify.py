@@ -12,20 +12,24 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+from torch import Tensor
+
 from . import bank, quiz, rehearsal, starter
 from .checks import BY_EXERCISE
 from .examiner import Examiner
-from .judge import Verdict
+from .judge import Verdict, mutant_results, wanted
 from .outline import Exercise, course
 from .package import graft
 
 FEWEST_MUTANTS, FEWEST_VARIANTS = 3, 1  # of every exercise
 LEAK = 8  # tokens in a row that the starter may not share with a body that was cut
+Table = dict[str, dict[str, list[str]]]  # exercise -> check -> the mutants that it claims
 
 
 def verify() -> Iterator[tuple[str, bool]]:
     """Everything, as lines and whether each is a problem; the table of mutants by check at the end."""
-    chosen, table = course(), Table()
+    chosen = course()
+    table: Table = {}
     problems = 0
 
     def said(found: Iterator[str]) -> Iterator[tuple[str, bool]]:
@@ -56,10 +60,6 @@ def verify() -> Iterator[tuple[str, bool]]:
     yield from ((line, False) for line in table_lines(table))
     count, right = len(bank.mutants()), len(bank.variants())
     yield f"{len(chosen.exercises)} exercises, {count} mutants, {right} right variants, {problems} problems", False
-
-
-class Table(dict[str, dict[str, list[str]]]):
-    """Exercise -> check -> the mutants that it claims."""
 
 
 def table_lines(table: Table) -> Iterator[str]:
@@ -145,9 +145,16 @@ def _verify_mutant(mutant: bank.Version, verdict: Verdict, rows: dict[str, list[
         yield f"{mutant.id}: claimed by {mutant.caught_by!r}, but the law {', '.join(sorted(failed & laws))} catches it"
     if verdict.mutant is None or verdict.mutant.id != mutant.id:
         yield f"{mutant.id}: its own output is not recognised, but taken for {verdict.mutant and verdict.mutant.id}"
-    for finding in verdict.findings:
-        if finding.problem and ("shape (" in finding.problem or "dtype " in finding.problem or "no number" in finding.problem):
-            yield f"{mutant.id}: a mutant has the right shape and dtype and finite values, but {finding.problem}"
+    for check in BY_EXERCISE[mutant.exercise]:
+        results, right = mutant_results(mutant)[check.name], wanted(check)
+        if not check.law and isinstance(results, dict):
+            for name in (name for name in results if name.endswith("output")):
+                if not _plausible(results[name], right[name]):
+                    yield f"{mutant.id}: a mutant has the right shape and dtype and finite values, but not {check.name}, {name}"
+
+
+def _plausible(got: Tensor, right: Tensor) -> bool:
+    return (got.shape, got.dtype) == (right.shape, right.dtype) and bool(got.isfinite().all() or not right.isfinite().all())
 
 
 def _project(folder: Path, texts: dict[str, str]) -> Path:

@@ -74,7 +74,7 @@ def marked_lines(marked: Marked) -> Iterator[str]:
 
 
 def numbers(tensor: Tensor) -> str:
-    """Name, shape, mean and a corner would be too much in words: the mean, and the first few numbers."""
+    """A tensor in a line: its mean, and the first few numbers of it."""
     if tensor.numel() == 0:
         return "empty"
     corner = tensor.flatten()[:3].tolist()
@@ -94,9 +94,10 @@ def trace_lines(rows: Sequence[Row]) -> Iterator[str]:
             "unknown": "your own",
         }[row.how]
         yield f"  {row.name:<{name_width}}  {tuple(row.tensor.shape)!s:<{shape_width}}  {numbers(row.tensor):<60}  {said}"
-        if row.first and row.wanted is not None:
-            line = "what is returned" if row.name == RETURNED else f"the line that makes {row.name}"
+        if row.how == "differs" and row.wanted is not None:
             yield f"  {'':<{name_width}}  {tuple(row.wanted.shape)!s:<{shape_width}}  {numbers(row.wanted):<60}  is right"
+        if row.first:
+            line = "what is returned" if row.name == RETURNED else f"the line that makes {row.name}"
             yield f"  {'':<{name_width}}  ^ here they part first: look at {line}"
     if rows and not any(row.first for row in rows):
         yield "  In this call all comes out as the reference's; what fails, if something does, gptladder check says."
@@ -110,7 +111,8 @@ def progress_lines(found: Sequence[Progress], project: Project) -> Iterator[str]
         yield f"\n{lesson.id} {lesson.title}"
         for entry in found:
             if entry.objective[:-1] == lesson.id:
-                yield f"  [{'x' if entry.met else ' '}] {entry.objective}  {entry.text}"
+                day = f", {entry.date}" if entry.date else ""
+                yield f"  [{'x' if entry.met else ' '}] {entry.objective}  {entry.text}{day}"
                 yield "        " + "  ".join(f"[{MARKS[state]}] {id}" for id, state, _ in entry.evidence)
 
 
