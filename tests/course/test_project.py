@@ -276,7 +276,7 @@ def test_a_real_ctrl_c(project, small_file):
 def test_the_stand_in_is_taken_loudly_where_there_is_no_other(call, project):
     folder = project("2.2")
     outcome = call(folder, "train.py", "bigram", "--steps", 1, "--out", "one")
-    assert "text: THE STAND-IN, 1,111,250 characters" in outcome.out
+    assert "text: THE STAND-IN, 1,112,970 characters" in outcome.out
     assert "raw.githubusercontent.com/karpathy/char-rnn" in outcome.out
     assert Run.open(folder / "one").config["corpus"]["stand_in"] is True
 

