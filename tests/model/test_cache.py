@@ -8,6 +8,7 @@ from torch import nn
 
 from gptladder.model.cache import FEW_TEXTS, Caches, KeyValueCache, Remembering
 from gptladder.model.efficient import fuse
+from gptladder.model.kernels import attend
 from gptladder.rungs import build
 from laws import NAMES, ODD, B, D, H, T, normal, read_in_pieces, rung, tokens_of
 
@@ -48,6 +49,13 @@ def test_a_cleared_cache_forgets_but_keeps_its_room():
     assert torch.equal(keys, fresh)
     assert torch.equal(values, -fresh)
     assert (cache.keys.data_ptr(), cache.values.data_ptr()) == room
+
+
+def test_attending_with_a_cache_is_attending_to_all_that_came():
+    cache = KeyValueCache(T)
+    q, k, v = (normal(B, H, T, D, seed=seed) for seed in range(3))
+    pieces = [cache.attend(*(part[:, :, start:end] for part in (q, k, v))) for start, end in ((0, 3), (3, 4), (4, T))]
+    assert torch.allclose(torch.cat(pieces, dim=2), attend(q, k, v), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("held", [0, 5, 7])
@@ -93,7 +101,7 @@ def test_one_cache_for_each_part_that_remembers(name):
 
 
 @WITH_ATTENTION
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3, FEW_TEXTS + 1])
 @pytest.mark.parametrize("sizes", [(7,), (1,) * 7, (3, 1, 3), (1, 6), (2, 3, 2), (6, 1)])
 def test_tokens_read_in_pieces_are_tokens_read_at_once(name, sizes, batch):
     tokens = tokens_of(batch, T)

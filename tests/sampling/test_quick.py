@@ -7,14 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gptladder.model.cache import Caches
+from gptladder.model.cache import FEW_TEXTS, Caches, KeyValueCache
+from gptladder.model.kernels import attend
 from gptladder.sampling.cached import generate_cached
 from gptladder.sampling.choose import Sampling
 from gptladder.sampling.generate import generate
-from gptladder.sampling.quick import RowSum, for_writing
+from gptladder.sampling.quick import ROOM, CacheForMany, RowSum, attend_once, for_writing
 from gptladder.sampling.text import stream_text, write_texts
 from gptladder.tokenizer import CharTokenizer
-from laws import ODD, B, T, normal, rung, tokens_of
+from laws import ODD, B, D, H, T, normal, rung, tokens_of
 
 GREEDY = Sampling(temperature=0)
 TOKENIZER = CharTokenizer("\nabcdefghij")
@@ -79,6 +80,64 @@ def test_in_bfloat16_a_sum_is_rounded_once_at_its_end_and_once_with_its_bias(sha
     assert ((y - expected).abs() <= ROUNDING * (total.abs() + expected.abs()) + 1e-5).all()
 
 
+# the cache of many texts
+
+
+@pytest.mark.parametrize("texts", [1, FEW_TEXTS + 1])
+def test_a_cache_that_grows_holds_what_it_held(texts):
+    length = 2 * ROOM + 5
+    cache = CacheForMany(length)
+    queries, keys, values = (normal(texts, H, length, D, seed=seed) for seed in range(3))
+    for _ in range(2):  # the second time in memory that holds the first
+        cache.clear()
+        start = 0
+        for new in (3, ROOM - 4, *[1] * 5, ROOM - 1, 1, 1):
+            end = start + new
+            found = cache.attend(*(part[:, :, start:end] for part in (queries, keys, values)))
+            assert torch.allclose(found, attend(queries, keys, values)[:, :, start:end], rtol=0, atol=1e-12)
+            assert cache.length == end
+            start = end
+        assert start == length
+        keys, values = -keys, values.flip(0)
+
+
+def test_one_texts_keys_lie_right_behind_another_s():
+    cache = CacheForMany(8 * ROOM)
+    shape = FEW_TEXTS + 1, H, ROOM + 1, D
+    cache.append(normal(*shape), normal(*shape, seed=1))
+    for part in (cache.keys, cache.values):
+        assert part.shape == (FEW_TEXTS + 1, H, 2 * ROOM, D)
+        assert part.is_contiguous()
+
+
+def test_what_memory_held_before_is_not_read():
+    cache, tokens = CacheForMany(T), normal(FEW_TEXTS + 1, H, T, D)
+    cache.append(tokens, tokens)
+    cache.memory.fill_(torch.nan)
+    cache.clear()
+    assert torch.equal(cache.attend(*[tokens[:, :, :1]] * 3), tokens[:, :, :1])  # one key has all the weight
+
+
+@pytest.mark.parametrize("seen", [1, 5, 7])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 0.03)])
+def test_one_query_attends_to_the_keys_that_are_there(seen, dtype, tolerance):
+    q, k, v = (normal(2, 3, length, 8, seed=seed).to(dtype) for seed, length in enumerate((1, 7, 7)))
+    k[:, :, seen:] = v[:, :, seen:] = 100.0
+    found = attend_once(q, k, v, seen)
+    expected = attend(*(part.double() for part in (q, k[:, :, :seen], v[:, :, :seen])))
+    assert found.dtype == dtype
+    assert torch.allclose(found.double(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["gpt", "modern"])
+def test_many_texts_in_bfloat16_and_only_they_have_that_cache(name):
+    def kinds(dtype):
+        return {type(cache) for cache in Caches(ready(name, dtype), T).caches if isinstance(cache, KeyValueCache)}
+
+    assert kinds(torch.bfloat16) == {CacheForMany}
+    assert kinds(torch.float32) == {KeyValueCache}
+
+
 # the model
 
 
@@ -99,10 +158,13 @@ def test_the_logits_are_those_of_the_model_also_piece_by_piece(name, batch):
 
 
 @RUNGS
-@pytest.mark.parametrize("batch", [1, B])
-def test_bfloat16_gives_close_logits(name, batch):
+@pytest.mark.parametrize("read", [lambda model, tokens: model(tokens), piece_by_piece], ids=["at once", "piece by piece"])
+@pytest.mark.parametrize("batch", [1, B, FEW_TEXTS + 1])
+@torch.no_grad()
+def test_bfloat16_gives_close_logits(name, batch, read):
     tokens = tokens_of(batch, T)
-    expected, found = rung(name)(tokens), ready(name, torch.bfloat16)(tokens)
+    model = ready(name, torch.bfloat16)
+    expected, found = rung(name)(tokens), (model(tokens) if name == "bigram" else read(model, tokens))
     if name == "bigram":  # left as it is: it is read anew at each step
         assert torch.allclose(found.double(), expected, atol=1e-6)
     else:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .kernels import attend
+
 FEW_TEXTS = 8
 
 
@@ -47,6 +49,10 @@ class KeyValueCache:
         self.values[:, :, self.length : end] = values
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """(B, H, T, D) three times, of the new tokens -> (B, H, T, D): each attends to all before it and to itself."""
+        return attend(q, *self.append(keys, values))
 
     def clear(self) -> None:
         """Forgets all tokens; the room stays."""

@@ -33,14 +33,15 @@ class FusedAttention(Remembering):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only: one new on 3 old attends to all 4.
 
-        `self.cache` is None or has `append`. In training `attend` drops weights at the rate `self.config.dropout`.
+        `self.cache` is None or has `attend`. In training `attend` drops weights at the rate `self.config.dropout`.
         """
         B, T, _ = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, -1)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        if self.cache is not None:
-            k, v = self.cache.append(k, v)  # (B, H, S, D)
-        out = attend(q, k, v, self.config.dropout if self.training else 0.0)
+        if self.cache is None:
+            out = attend(q, k, v, self.config.dropout if self.training else 0.0)
+        else:
+            out = self.cache.attend(q, k, v)  # to all tokens so far
         return self.dropout(self.project(out.transpose(1, 2).flatten(2)))  # (B, H, T, D) -> (B, T, H * D)
 
     def new_cache(self, block_size: int) -> KeyValueCache:

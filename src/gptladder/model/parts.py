@@ -98,9 +98,7 @@ class ModernAttention(Remembering):
         qkv = self.qkv(x).view(B, T, 3, self.config.n_head, -1)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         q, k = self.rotary(self.norm(q), start), self.rotary(self.norm(k), start)
-        if self.cache is not None:
-            k, v = self.cache.append(k, v)  # (B, H, S, D)
-        out = attend(q, k, v)
+        out = attend(q, k, v) if self.cache is None else self.cache.attend(q, k, v)  # with a cache to all tokens so far
         return self.dropout(self.project(out.transpose(1, 2).flatten(2)))  # (B, H, T, D) -> (B, T, C)
 
     def new_cache(self, block_size: int) -> KeyValueCache:

@@ -5,13 +5,17 @@ B batch, T time, C channels in, N channels out.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..model.cache import Caches
-from ..model.efficient import exchange, fuse
-from ..model.parts import CappedLinear, SideBySide
+from ..model.cache import FEW_TEXTS, Caches, KeyValueCache
+from ..model.efficient import FusedAttention, exchange, fuse
+from ..model.parts import CappedLinear, ModernAttention, SideBySide
+
+ROOM = 32  # tokens by which the memory of many texts grows
 
 
 class RowSum(nn.Module):
@@ -25,9 +29,12 @@ class RowSum(nn.Module):
         """`weight` (N, C) and `bias` (N,) as a linear layer has them."""
         super().__init__()
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
-        N, C = weight.shape
+        # A bias is the weight of one more input, which is always 1.
+        self.ones = [] if self.bias is None else [self.bias.new_ones(1)]
+        columns = self.weight if self.bias is None else torch.cat([self.weight, self.bias.unsqueeze(1)], dim=1)
+        N, C = columns.shape
         self.bags = torch.get_num_threads() if N % torch.get_num_threads() == 0 else 1
-        parts = [part.t() for part in self.weight.chunk(self.bags)]  # a part of the outputs each: (C, N / bags)
+        parts = [part.t() for part in columns.chunk(self.bags)]  # a part of the outputs each: (C, N / bags)
         self.rows = torch.cat(parts).contiguous()  # (bags * C, N / bags)
         self.every_row = torch.arange(self.bags * C)
         self.first_rows = torch.arange(self.bags) * C
@@ -36,10 +43,54 @@ class RowSum(nn.Module):
         """(B, T, C) -> (B, T, N). Several tokens at once are a matrix product."""
         if x.size(0) * x.size(1) > 1:
             return F.linear(x, self.weight, self.bias)
-        inputs = torch.cat([x.view(-1)] * self.bags)
+        inputs = torch.cat([x.view(-1), *self.ones] * self.bags)
         # what F.embedding_bag(..., mode="sum", per_sample_weights=inputs) calls once it has checked its arguments
-        y = torch.embedding_bag(self.rows, self.every_row, self.first_rows, False, 0, False, inputs)[0].view(1, 1, -1)
-        return y if self.bias is None else y.add_(self.bias)
+        return torch.embedding_bag(self.rows, self.every_row, self.first_rows, False, 0, False, inputs)[0].view(1, 1, -1)
+
+
+class CacheForMany(KeyValueCache):
+    """The keys and values of many texts in bfloat16. Room grows as they do, so that a text's lie right behind another's.
+
+    Only so does oneDNN multiply them as they lie; where there are gaps it copies them at each token.
+    """
+
+    memory: Tensor | None = None  # (2, B * H * block_size * D): keys and values are the first part of each
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """As any cache."""
+        end = self.length + keys.size(-2)
+        if len(keys) > FEW_TEXTS and (self.length == 0 or end > self.keys.size(-2)):
+            self._lay_out(keys, min(self.block_size, math.ceil(end / ROOM) * ROOM))
+        return super().append(keys, values)
+
+    def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """As any cache."""
+        if len(q) <= FEW_TEXTS or q.size(-2) > 1:
+            return super().attend(q, keys, values)
+        self.append(keys, values)
+        return attend_once(q, self.keys, self.values, self.length)
+
+    def _lay_out(self, like: Tensor, tokens: int) -> None:
+        """Room for so many tokens of the kind of `like`. Those held stay, and zeros follow them."""
+        B, H, _, D = like.shape
+        if self.memory is None:
+            self.memory = like.new_empty(2, B * H * self.block_size * D)
+        held = [part[..., : self.length, :].clone() for part in (self.keys, self.values)] if self.length else []
+        self.keys, self.values = (self.memory[i, : B * H * tokens * D].view(B, H, tokens, D).zero_() for i in range(2))
+        for part, old in zip((self.keys, self.values), held, strict=False):  # none are held at first
+            part[:, :, : self.length] = old
+
+
+def attend_once(q: Tensor, keys: Tensor, values: Tensor, seen: int) -> Tensor:
+    """(B, H, 1, D), (B, H, S, D) twice -> (B, H, 1, D): one token's attention to the first `seen` keys; all are finite.
+
+    For many texts in bfloat16 eight times as fast as torch's own on a CPU.
+    """
+    batch, heads = q.shape[:2]
+    q, keys, values = (part.flatten(0, 1) for part in (q, keys, values))
+    scores = (q @ keys.mT).div_(math.sqrt(q.size(-1)))  # (B * H, 1, S)
+    scores[..., seen:] = float("-inf")
+    return (scores.softmax(dim=-1) @ values).unflatten(0, (batch, heads))
 
 
 def for_writing(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -50,6 +101,9 @@ def for_writing(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Modu
     model = model.to(dtype)
     if next(model.parameters()).device.type != "cpu":
         return model
+    for part in model.modules():
+        if dtype == torch.bfloat16 and isinstance(part, FusedAttention | ModernAttention):
+            vars(part)["new_cache"] = CacheForMany
     return exchange(
         model,
         {
