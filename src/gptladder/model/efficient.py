@@ -37,7 +37,7 @@ class FusedAttention(Remembering):
         """
         B, T, _ = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, -1)  # (B, T, 3, H, D)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, D) each
         if self.cache is None:
             out = attend(q, k, v, self.config.dropout if self.training else 0.0)
         else:
