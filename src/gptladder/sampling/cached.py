@@ -24,15 +24,16 @@ def generate_cached(
     if not caches:
         yield from generate(model, prompt, count, block_size, sampling, generator)
         return
-    positions = torch.arange(block_size, device=prompt.device)
+    every_position = torch.arange(block_size, device=prompt.device)
     context, known = prompt, 0  # `known` tokens of the context are in the caches
     for _ in range(count):
         kept = fit_context(context, block_size)
         if kept.size(1) < context.size(1):
             context, known = kept, 0
             caches.clear()
+        positions = every_position[known : context.size(1)]
         with caches:
-            logits = model(context[:, known:], positions[known : context.size(1)])[:, -1].float()
+            logits = model(context[:, known:], positions)[:, -1].float()
         known = context.size(1)
         token = choose_next(logits, sampling, generator)
         yield token

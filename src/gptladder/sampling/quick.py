@@ -1,6 +1,6 @@
-"""A model made ready to write: its matrices laid out for the one token that each step brings.
+"""A model made ready to write: its matrices and caches laid out for the one token that each step brings.
 
-B batch, T time, C channels in, N channels out.
+B batch, T time (S keys when they differ), H heads, D head size, C channels in, N channels out.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class RowSum(nn.Module):
 
 
 class CacheForMany(KeyValueCache):
-    """The keys and values of many texts in bfloat16. Room grows as they do, so that a text's lie right behind another's.
+    """The keys and values of many texts in bfloat16. The room grows with them, so that one text's lie right behind another's.
 
-    Only so does oneDNN multiply them as they lie; where there are gaps it copies them at each token.
+    Only so does oneDNN, which multiplies bfloat16 for torch, take them as they lie; where there are gaps it copies them all.
     """
 
     memory: Tensor | None = None  # (2, B * H * block_size * D): keys and values are the first part of each
