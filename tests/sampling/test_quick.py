@@ -130,7 +130,7 @@ def test_one_query_attends_to_the_keys_that_are_there(seen, dtype, tolerance):
 
 
 @pytest.mark.parametrize("name", ["gpt", "modern"])
-def test_many_texts_in_bfloat16_and_only_they_have_that_cache(name):
+def test_what_writes_in_bfloat16_has_that_cache_and_nothing_else_has(name):
     def kinds(dtype):
         return {type(cache) for cache in Caches(ready(name, dtype), T).caches if isinstance(cache, KeyValueCache)}
 

@@ -75,10 +75,10 @@ class CacheForMany(KeyValueCache):
         B, H, _, D = like.shape
         if self.memory is None:
             self.memory = like.new_empty(2, B * H * self.block_size * D)
-        held = [part[..., : self.length, :].clone() for part in (self.keys, self.values)] if self.length else []
+        held = [part[..., : self.length, :].clone() for part in (self.keys, self.values) if self.length]
         self.keys, self.values = (self.memory[i, : B * H * tokens * D].view(B, H, tokens, D).zero_() for i in range(2))
-        for part, old in zip((self.keys, self.values), held, strict=False):  # none are held at first
-            part[:, :, : self.length] = old
+        if held:
+            self.keys[:, :, : self.length], self.values[:, :, : self.length] = held
 
 
 def attend_once(q: Tensor, keys: Tensor, values: Tensor, seen: int) -> Tensor:
