@@ -16,9 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gptladder.course import bank, handin, record, starter
-from gptladder.course.examiner import Examiner
+from gptladder.course.bank import versions
+from gptladder.course.examination.examiner import Examiner
 from gptladder.course.outline import course
+from gptladder.course.source.functions import with_body
+from gptladder.course.workspace import handin, record
+from gptladder.course.workspace.layout import MYGPT
+from gptladder.course.workspace.make import project_files, write_project
 from report import arguments, median, print_table, timed, write
 
 EXERCISE = "3.3-head"
@@ -40,7 +44,7 @@ def checking(rounds: int) -> dict[str, Any]:
     """One exercise: the whole command, and in a worker that is warm, as `check --watch` has it."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
-        starter.write_project(project, starter.project_files(completed=True))
+        write_project(project, project_files(completed=True))
         cold = [command("check", EXERCISE, cwd=project) for _ in range(rounds)]
         exercise = course().exercise(EXERCISE)
         with Examiner() as examiner:
@@ -51,11 +55,11 @@ def checking(rounds: int) -> dict[str, Any]:
 
 def make_class(folder: Path, size: int) -> None:
     """Archives to grade: the first never ends, the second eats memory, of the others every second has three mistakes."""
-    wrong = [mutant for mutant in bank.mutants() if not mutant.right]
+    wrong = [mutant for mutant in versions.mutants() if not mutant.right]
     for number in range(size):
         path = folder.parent / "making" / f"learner{number:02}"
-        starter.write_project(path, starter.project_files(completed=True))
-        package = path / starter.MYGPT
+        write_project(path, project_files(completed=True))
+        package = path / MYGPT
         if number < 2:
             member = package / "model" / "config.py"
             member.write_text(member.read_text() + (ENDLESS, HOG)[number])
@@ -63,7 +67,7 @@ def make_class(folder: Path, size: int) -> None:
             for mutant in wrong[number * 7 :: 97][:3]:
                 exercise = course().exercise(mutant.exercise)
                 member = package / exercise.file
-                member.write_text(starter.with_body(member.read_text(), exercise.name, mutant.body))
+                member.write_text(with_body(member.read_text(), exercise.name, mutant.body))
         handin.write_submission(record.open_project(path), folder / f"{path.name}.zip")
 
 

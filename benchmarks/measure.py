@@ -16,18 +16,17 @@ import torch
 from torch import Tensor, nn
 
 import peers
-from gptladder import machine
+from gptladder import cpu
 from gptladder.batches import Batches
 from gptladder.model.config import GPTConfig, Recipe
-from gptladder.model.efficient import fuse, fused_cross_entropy
+from gptladder.model.fusing import fuse, fused_cross_entropy
 from gptladder.model.gpt import GPT
 from gptladder.rungs import build
-from gptladder.sampling.cached import generate_cached
 from gptladder.sampling.choose import Sampling
-from gptladder.sampling.quick import for_writing
+from gptladder.sampling.decoding import for_writing, generate_cached
 from gptladder.training.loop import evaluate
 from gptladder.training.optimizers import make_optimizer
-from gptladder.training.speed import compute_in, precision_for, products_for, slices_for, step_in_slices
+from gptladder.training.plan import compute_in, precision_for, products_for, slices_for, step_in_slices
 from report import text
 
 VOCABULARY = 65
@@ -41,7 +40,7 @@ def peak_memory() -> int:
 
 def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
     """Seconds of each training step of one of our rungs by a recipe, the batch and the optimizer included."""
-    machine.keep_freed_memory()
+    cpu.keep_freed_memory()
     settings = Recipe(**recipe)
     dtype = precision_for(settings, torch.device("cpu"))
     model = compute_in(fuse(build(settings.rung, settings.config(VOCABULARY))), dtype)
@@ -162,7 +161,7 @@ def _copy_weights(ours: nn.Module, theirs: Any) -> None:  # noqa: ANN401
 def loss_of_run(run: str, dtype: str) -> float:
     """The whole-split loss of a run's best model with its weights kept in `dtype`, as `sample --weights` has it."""
     from gptladder.checkpoint import Run
-    from gptladder.sampling.text import load_for_writing
+    from gptladder.sampling.writer import load_for_writing
 
     opened, corpus = Run.open(Path(run)), text()
     model = load_for_writing(opened, dtype=getattr(torch, dtype))

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 import peers
-from gptladder import machine
+from gptladder import cpu
 from gptladder.model.config import Recipe
 from gptladder.rungs import RECIPES
 from report import arguments, in_child, matmul_peak, median, print_table, provenance, text, write
@@ -91,7 +91,7 @@ def speed(checkouts: dict[str, Path], rounds: int, shapes: dict[str, Recipe]) ->
         rows: dict[str, dict[str, list[float]]] = {who: {"seconds": [], "memory": []} for who in tasks}
         peaks = []
         for _ in range(rounds):
-            with machine.products_by_onednn():  # the faster ones, so that the peak is the processor's
+            with cpu.products_by_onednn():  # the faster ones, so that the peak is the processor's
                 peaks.append(matmul_peak())
             for who, task in tasks.items():
                 answer = in_child({**task, "steps": STEPS[name]})

@@ -13,7 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from gptladder import cli, corpus
+from gptladder import corpus
+from gptladder.cli import app as cli
 from gptladder.model.config import Recipe
 from gptladder.training.run import begin
 

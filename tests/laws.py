@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from gptladder.model.cache import Caches
 from gptladder.model.config import GPTConfig
-from gptladder.model.efficient import fuse
-from gptladder.model.parts import SideBySide
+from gptladder.model.fusing import fuse
+from gptladder.model.modern_parts import StackedLinear
 from gptladder.rungs import ALL, build
 
 NAMES = tuple(ALL)
@@ -40,7 +40,7 @@ def lively(module: nn.Module, seed: int = 0) -> nn.Module:
     for part in module.modules():
         for name, weight in part.named_parameters(recurse=False):
             noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-            if isinstance(part, nn.Linear | SideBySide) and name == "weight":
+            if isinstance(part, nn.Linear | StackedLinear) and name == "weight":
                 noise = 1.5 * noise / weight.size(-1) ** 0.5
             elif not isinstance(part, nn.Linear | nn.Embedding) and name == "weight":
                 noise = 1 + noise / 3

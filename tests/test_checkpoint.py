@@ -18,7 +18,7 @@ from torch import nn
 from gptladder import checkpoint, corpus
 from gptladder.checkpoint import Run, check_out, create, new_folder, newest_run
 from gptladder.errors import InputError
-from gptladder.model.efficient import fuse
+from gptladder.model.fusing import fuse
 from gptladder.rungs import build
 from gptladder.tensors import load_tensors, save_tensors
 from gptladder.tokenizer import CharTokenizer

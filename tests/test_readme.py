@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gptladder import cli
+from gptladder.cli import app as cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,25 +21,29 @@ def code_blocks(language: str) -> list[str]:
 
 
 def tree_paths() -> set[str]:
-    """The paths in the README's tree: indentation by two spaces, folders end in a slash."""
+    """The paths in the README's tree: indentation by two spaces, several to a line, folders end in a slash."""
     block = next(block for block in code_blocks("text") if block.startswith("src/gptladder/"))
     paths, folders = set(), []
     for line in block.splitlines():
-        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
-        folders = [*folders[:depth], name]
-        paths.add("".join(folders))
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        for name in names:
+            paths.add("".join([*folders[:depth], name]))
+        folders = [*folders[:depth], names[-1]]
     return paths
 
 
-def test_the_tree_names_every_file_and_no_other():
-    sources = [path for folder in ("src/gptladder", "benchmarks", "tools") for path in (ROOT / folder).rglob("*.py")]
-    there = {str(path.relative_to(ROOT)) for path in sources if path.name not in ("__init__.py", "__main__.py")}
-    named = {path for path in tree_paths() if path.endswith(".py")}
-    assert named == there
+def test_the_tree_names_every_file_on_top_and_every_folder():
+    """By folder: a file is named where its folder holds others like it only by chance, at the top and in course/."""
+    package = ROOT / "src" / "gptladder"
+    folders = {path.parent for path in package.rglob("*.py") if path.parent.name != "templates"} | {package / "stand_in"}
+    there = {f"{folder.relative_to(ROOT)}/" for folder in folders if folder.name != "draws"}
+    there |= {str(path.relative_to(ROOT)) for folder in (package, package / "course") for path in folder.glob("[!_]*.py")}
+    assert {path for path in tree_paths() if path.startswith("src/")} == there
 
 
-def test_every_folder_of_the_tree_exists():
-    assert all((ROOT / path).is_dir() for path in tree_paths() if path.endswith("/"))
+def test_everything_in_the_tree_exists():
+    assert all((ROOT / path).exists() for path in tree_paths())
 
 
 COMMANDS = [

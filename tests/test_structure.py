@@ -12,60 +12,71 @@ import pytest
 import gptladder
 
 PACKAGE = Path(gptladder.__file__).parent
-TEMPLATES = PACKAGE / "course" / "project"  # what a learner gets beside mygpt; tests/course/test_project.py looks after it
+TEMPLATES = PACKAGE / "course" / "workspace" / "templates"  # what a learner gets beside mygpt; test_templates.py runs it
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != TEMPLATES)
 EVERY_FILE = pytest.mark.parametrize("file", FILES)
-ROOMS = [
-    {"__init__", "errors", "files", "machine"},
+# Each floor may import the floors above it, and its own room. A room's name is a path in the package without `.py`.
+FLOORS = [
+    {"__init__", "errors", "files", "cpu"},
     {"tokenizer", "batches", "corpus", "tensors"},
-    *(
-        {"model"},
-        {"rungs"},
-        {"checkpoint"},
-        {"sampling"},
-        {"training"},
-        {"course"},
-        {"doctor"},
-        {"terminal"},
-        {"cli_learn", "cli_teach"},
-        {"cli"},
-        {"__main__"},
-    ),
+    {"model"},
+    {"rungs"},
+    {"checkpoint"},
+    {"sampling"},
+    {"training"},
+    {"course/__init__", "course/outline"},
+    {"course/source"},
+    {"course/checks", "course/bank", "course/questions", "course/workspace"},
+    {"course/examination"},
+    {"course/grade", "course/verify"},
+    {"cli/__init__", "cli/words", "cli/terminal", "cli/doctor"},
+    {"cli/learn", "cli/teach"},
+    {"cli/app"},
+    {"__main__"},
 ]
+PARTED = ("course", "cli")  # folders whose parts are rooms of their own
 HEAVY = ("torch", "numpy", "matplotlib", "safetensors")
 
 
-def room_of(file):
-    return PurePosixPath(file).parts[0].removesuffix(".py")
+def room_of(path):
+    """The room of a file or dotted path, such as course/checks for course/checks/lesson_3_3.py."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    return "/".join(parts[:2]) if parts[0] in PARTED else parts[0]
 
 
-def level_of(room):
-    return next((level for level, rooms in enumerate(ROOMS) if room in rooms), None)
+def floor_of(room):
+    return next((level for level, rooms in enumerate(FLOORS) if room in rooms), None)
 
 
-def rooms_imported(file, text):
-    """The package's rooms that a file imports, wherever in the file."""
-    depth, rooms = len(PurePosixPath(file).parts), set()
+def imported(file, text):
+    """Paths of the package that a file imports, wherever in the file."""
+    folder, paths = PurePosixPath(file).parts[:-1], set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "gptladder"]
-            rooms |= {[*name.split("."), "__init__"][1] for name in names}
+            names = [alias.name.split(".") for alias in node.names]
+            paths |= {"/".join(name[1:] or ["__init__"]) for name in names if name[0] == "gptladder"}
         elif isinstance(node, ast.ImportFrom):
             path = (node.module or "").split(".") if node.module else []
-            if not node.level and path[:1] == ["gptladder"]:
-                path = path[1:]
-            elif node.level != depth:
-                continue  # torch and the like, or a neighbour in the same room
-            rooms |= (
-                {path[0]} if path else {alias.name if level_of(alias.name) is not None else "__init__" for alias in node.names}
-            )
-    return rooms
+            if not node.level and path[:1] != ["gptladder"]:
+                continue
+            base = [*folder[: len(folder) - node.level + 1], *path] if node.level else path[1:]
+            paths |= {target(base, alias.name) for alias in node.names}
+    return paths
+
+
+def target(base, name):
+    """What `from base import name` reads: a module or folder of that name, otherwise base itself."""
+    inner = PACKAGE.joinpath(*base, name)
+    if inner.is_dir() or inner.with_suffix(".py").is_file():
+        return "/".join([*base, name])
+    return "/".join(base if PACKAGE.joinpath(*base).with_suffix(".py").is_file() else [*base, "__init__"])
 
 
 def strays(file, text):
-    """Rooms that a file imports and that are neither its own nor to the left of it."""
+    """Rooms that a file imports and that are neither its own nor on a floor above it."""
     own = room_of(file)
-    return {room for room in rooms_imported(file, text) if room != own and not (level_of(room) or 0) < level_of(own)}
+    rooms = {room_of(path) for path in imported(file, text)}
+    return {room for room in rooms if room != own and not (floor_of(room) or 0) < floor_of(own)}
 
 
 def public_things(file):
@@ -87,11 +98,16 @@ def run_python(script):
 
 @EVERY_FILE
 def test_every_file_is_in_a_room(file):
-    assert level_of(room_of(file)) is not None
+    assert floor_of(room_of(file)) is not None
+
+
+def test_every_room_is_there():
+    there = {room_of(file) for file in FILES}
+    assert {room for floor in FLOORS for room in floor} <= there
 
 
 @EVERY_FILE
-def test_a_room_imports_only_rooms_to_its_left(file):
+def test_a_room_imports_only_rooms_above_it(file):
     assert strays(file, (PACKAGE / file).read_text()) == set()
 
 
@@ -102,12 +118,17 @@ def test_a_room_imports_only_rooms_to_its_left(file):
         ("model/gpt.py", "from ..tokenizer import CharTokenizer", set()),
         ("model/gpt.py", "from ..training.loss import cross_entropy", {"training"}),
         ("model/gpt.py", "def f():\n    from .. import training, corpus", {"training"}),
-        ("model/gpt.py", "import gptladder.cli", {"cli"}),
-        ("rungs.py", "from gptladder.sampling.text import stream_text", {"sampling"}),
+        ("model/gpt.py", "import gptladder.cli.app", {"cli/app"}),
+        ("rungs.py", "from gptladder.sampling.writer import stream_text", {"sampling"}),
         ("tokenizer.py", "from .batches import split", {"batches"}),
         ("training/run.py", "from .. import __version__, checkpoint", set()),
-        ("cli.py", "from . import __version__\nfrom .terminal import show", set()),
-        ("doctor.py", "from .terminal import show", {"terminal"}),
+        ("cli/app.py", "from .. import __version__\nfrom .terminal import show", set()),
+        ("cli/doctor.py", "from .terminal import show", {"cli/terminal"}),
+        ("course/checks/lesson_3_3.py", "from .check import Check\nfrom ...model import attention", set()),
+        ("course/checks/lesson_3_3.py", "from ..bank.versions import mutants", {"course/bank"}),
+        ("course/outline.py", "from .source.functions import cut", {"course/source"}),
+        ("course/examination/judge.py", "from ..bank import versions\nfrom ..grade import grade", {"course/grade"}),
+        ("training/run.py", "from ..course.outline import course", {"course/outline"}),
     ],
 )
 def test_the_law_of_rooms_catches_strays(file, text, expected):
@@ -115,7 +136,7 @@ def test_the_law_of_rooms_catches_strays(file, text, expected):
 
 
 def test_importing_the_package_and_its_command_line_loads_nothing_heavy():
-    script = "import sys, gptladder, gptladder.cli; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    script = "import sys, gptladder, gptladder.cli.app; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     result = run_python(script)
     assert result.returncode == 0, result.stderr
     assert {"gptladder", "typer"} <= set(result.stdout.split())

@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 
 from gptladder.checkpoint import Run
-from gptladder.sampling.cached import generate_cached
 from gptladder.sampling.choose import Sampling
-from gptladder.sampling.quick import for_writing
+from gptladder.sampling.decoding import for_writing, generate_cached
 
 FOLDER = Path(__file__).parent.parent / "src" / "gptladder" / "stand_in"
 STREAMS, LENGTH, SEED = 130, 8700, 1

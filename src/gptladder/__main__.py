@@ -1,5 +1,5 @@
 """`python -m gptladder`: the same as the command `gptladder`."""
 
-from .cli import main
+from .cli.app import main
 
 main()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from .errors import InputError, as_input_error
 from .files import flush_folder, write_atomically
 from .model.config import GPTConfig
-from .model.efficient import unfuse
+from .model.fusing import unfuse
 from .rungs import build
 from .tensors import FORMAT, load_strictly, load_tensors, read_facts, save_tensors
 from .tokenizer import CharTokenizer

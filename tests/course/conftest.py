@@ -8,10 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gptladder.course import outline, starter
-from gptladder.course.examiner import Examiner
-from gptladder.course.judge import Verdict
-from gptladder.course.starter import MYGPT
+from gptladder.course import outline
+from gptladder.course.examination.examiner import Examiner
+from gptladder.course.examination.judge import Verdict
+from gptladder.course.source.functions import with_body
+from gptladder.course.workspace.layout import MYGPT
+from gptladder.course.workspace.make import project_files, write_project
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +49,7 @@ class Project:
     def body(self, exercise: str, body: str, before: str = "") -> None:
         """Another body for an exercise, and lines in front of the code of its file."""
         found = outline.course().exercise(exercise)
-        text = starter.with_body(self.text(found.file), found.name, body)
+        text = with_body(self.text(found.file), found.name, body)
         marker = "from __future__ import annotations\n"
         self.write(found.file, text.replace(marker, marker + before, 1))
 
@@ -70,11 +72,11 @@ class Project:
 @pytest.fixture(scope="session")
 def completed_files() -> dict[str, bytes]:
     """The completed project, path to content."""
-    return starter.project_files(completed=True)
+    return project_files(completed=True)
 
 
 @pytest.fixture
 def project(tmp_path: Path, completed_files: dict[str, bytes]) -> Project:
     """A completed project of one's own, to spoil."""
-    starter.write_project(tmp_path / "project", completed_files)
+    write_project(tmp_path / "project", completed_files)
     return Project(tmp_path / "project")

@@ -11,8 +11,10 @@ import socket
 import pytest
 
 from gptladder.course import grade as grading
-from gptladder.course import handin, quiz, record, starter
 from gptladder.course.outline import course
+from gptladder.course.questions import quiz
+from gptladder.course.workspace import handin, record
+from gptladder.course.workspace.make import project_files, write_project
 from gptladder.errors import InputError
 
 FEW = ("1.2-encode", "3.3-head", "4.2-block")
@@ -33,7 +35,7 @@ def few(monkeypatch):
 def make(folder, name, change=None, zipped=True):
     """A submission of a completed project with a change of its code."""
     path = folder.parent / "making" / name
-    starter.write_project(path, starter.project_files(completed=True))
+    write_project(path, project_files(completed=True))
     if change:
         file, old, new = change
         text = (path / "mygpt" / file).read_text()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gptladder.model.attention import Head, MultiHeadAttention, causal_softmax, softmax
-from gptladder.model.efficient import fuse
+from gptladder.model.fusing import fuse
 from laws import ODD, C, D, H, lively, normal, past_stays
 
 LENGTHS = pytest.mark.parametrize("length", [1, 2, 7])

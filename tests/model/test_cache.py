@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.cache import FEW_TEXTS, Caches, KeyValueCache, Remembering
-from gptladder.model.efficient import fuse
+from gptladder.model.cache import FEW_TEXTS, Caches, CachingModule, KeyValueCache
+from gptladder.model.fusing import fuse
 from gptladder.model.kernels import attend
 from gptladder.rungs import build
 from laws import NAMES, ODD, B, D, H, T, normal, read_in_pieces, rung, tokens_of
@@ -17,7 +17,7 @@ BLOCKS = pytest.mark.parametrize("name", ["layernorm", "modern"])
 
 
 def remembering(model):
-    return [part for part in model.modules() if isinstance(part, Remembering)]
+    return [part for part in model.modules() if isinstance(part, CachingModule)]
 
 
 # keys and values
@@ -173,7 +173,7 @@ def test_a_cache_is_no_part_of_the_models_weights(name):
 
 
 def test_a_part_that_remembers_must_say_how():
-    class Part(Remembering):
+    class Part(CachingModule):
         pass
 
     with pytest.raises(NotImplementedError):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gptladder.model.dropout import Dropout, dropout
-from gptladder.model.efficient import FusedDropout
+from gptladder.model.fusing import FusedDropout
 from laws import normal
 
 COUNT = 100_000

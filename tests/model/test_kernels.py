@@ -322,6 +322,6 @@ def test_a_query_in_bfloat16_on_keys_in_float32_is_answered_in_bfloat16():
 
 
 def test_importing_the_kernels_does_not_load_torch_s_compiler():
-    script = "import sys, gptladder.model.efficient; print('torch._dynamo' in sys.modules)"
+    script = "import sys, gptladder.model.fusing; print('torch._dynamo' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert result.stdout.strip() == "False", result.stderr

@@ -11,10 +11,10 @@ from torch import nn
 
 from gptladder.model.block import LayerNorm
 from gptladder.model.cache import Caches
-from gptladder.model.efficient import fuse
+from gptladder.model.fusing import fuse
 from gptladder.model.gpt import Embedding
 from gptladder.model.modern import ABLATIONS, CLASSIC, MODERN, MODERN_RECIPES, SMALL_STEPS, Parts, assemble
-from gptladder.model.parts import (
+from gptladder.model.modern_parts import (
     CappedLinear,
     ModernAttention,
     ModernBlock,

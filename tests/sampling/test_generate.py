@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.cache import Remembering
-from gptladder.model.efficient import fuse, unfuse
-from gptladder.sampling.cached import generate_cached
+from gptladder.model.cache import CachingModule
+from gptladder.model.fusing import fuse, unfuse
 from gptladder.sampling.choose import Sampling
+from gptladder.sampling.decoding import generate_cached
 from gptladder.sampling.generate import fit_context, generate
 from laws import NAMES, ODD, V, rung, seeded, tokens_of
 
@@ -33,7 +33,7 @@ class Counting(nn.Module):
 
 
 def attached(model):
-    return [part.cache for part in model.modules() if isinstance(part, Remembering) and part.cache is not None]
+    return [part.cache for part in model.modules() if isinstance(part, CachingModule) and part.cache is not None]
 
 
 def written(sampler, model, prompt, count, block_size, sampling=GREEDY, seed=7):

@@ -17,7 +17,7 @@ from gptladder.checkpoint import Run
 from gptladder.corpus import Corpus
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
-from gptladder.model.efficient import fuse, fused_cross_entropy
+from gptladder.model.fusing import fuse, fused_cross_entropy
 from gptladder.model.modern import ABLATIONS, MODERN_RECIPES
 from gptladder.rungs import build
 from gptladder.tokenizer import CharTokenizer

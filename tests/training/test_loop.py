@@ -15,7 +15,7 @@ from torch import nn
 from gptladder.batches import Batches
 from gptladder.model.bigram import Bigram
 from gptladder.model.config import GPTConfig, Recipe
-from gptladder.model.efficient import fuse, fused_cross_entropy
+from gptladder.model.fusing import fuse, fused_cross_entropy
 from gptladder.rungs import ALL, RECIPES, build
 from gptladder.tokenizer import CharTokenizer
 from gptladder.training.loop import Step, evaluate, seed_for, train, training_step

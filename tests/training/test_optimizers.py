@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from gptladder.model.config import Recipe
-from gptladder.model.efficient import fuse
+from gptladder.model.fusing import fuse
 from gptladder.rungs import RECIPES, build
-from gptladder.training.optimizers import QUINTICS, Muon, Together, adamw, make_optimizer, orthogonalised
+from gptladder.training.optimizers import QUINTICS, CombinedOptimizer, Muon, adamw, make_optimizer, orthogonalised
 from laws import ODD, T, V, lively, normal, tokens_of
 
 MUON = Recipe("gpt", optimizer="muon", learning_rate=0.1, weight_decay=0.5, beta2=0.8)
@@ -293,7 +293,7 @@ def test_the_recipe_chooses():
     optimizer = make_optimizer(model, replace(MUON, optimizer="adamw"))
     assert type(optimizer) is torch.optim.AdamW
     assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (0.1, (0.9, 0.8))
-    assert type(make_optimizer(model, MUON)) is Together
+    assert type(make_optimizer(model, MUON)) is CombinedOptimizer
 
 
 @pytest.mark.parametrize("name", ["gpt", "modern"])

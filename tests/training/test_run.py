@@ -28,13 +28,13 @@ from gptladder.checkpoint import Run
 from gptladder.corpus import Corpus, load
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
-from gptladder.model.efficient import unfuse
-from gptladder.sampling.text import stream_run
+from gptladder.model.fusing import unfuse
+from gptladder.sampling.writer import stream_run
 from gptladder.tensors import load_tensors, save_tensors
 from gptladder.training.loop import Step, evaluate
 from gptladder.training.loss import uniform_loss
+from gptladder.training.plan import precision_for
 from gptladder.training.run import LOG_EVERY, Training, begin, evaluate_run, read_metrics, recipe_of, resume
-from gptladder.training.speed import precision_for
 
 CPU = torch.device("cpu")
 

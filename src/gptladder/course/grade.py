@@ -22,12 +22,13 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_atomically
-from . import handin, quiz
-from .examiner import Examiner
-from .judge import Finding, Verdict
+from .examination.examiner import Examiner
+from .examination.judge import Finding, Verdict
 from .outline import course
-from .record import ANSWERS
-from .starter import HOME, PROJECT
+from .questions import quiz
+from .workspace import handin
+from .workspace.layout import HOME, PROJECT
+from .workspace.record import ANSWERS
 
 SECONDS, MEMORY = 10.0, 2**30  # for one exercise
 STRIKES, IMPATIENT_SECONDS = 3, 3.0  # after so many exercises that ran out of time, the others of this submission get less

@@ -14,12 +14,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from . import bank, quiz, rehearsal, starter
+from .bank import versions
 from .checks import BY_EXERCISE
-from .examiner import Examiner
-from .judge import Verdict, mutant_results, wanted
+from .examination.examiner import Examiner
+from .examination.judge import Verdict, mutant_results, wanted
 from .outline import Exercise, course
-from .package import graft
+from .questions import quiz
+from .source.functions import cut, text_of_body
+from .source.packages import graft
+from .source.reference import reference_texts
+from .workspace import rehearsal
+from .workspace.layout import MYGPT
+from .workspace.make import project_files, zipped
 
 FEWEST_MUTANTS, FEWEST_VARIANTS = 3, 1  # of every exercise
 LEAK = 8  # tokens in a row that the starter may not share with a body that was cut
@@ -47,7 +53,7 @@ def verify() -> Iterator[tuple[str, bool]]:
             )
         yield from said(quiz.problems())
         yield from said(verify_checks_stand_alone())
-        files = {name: content.decode() for name, content in starter.project_files().items() if name.endswith(".py")}
+        files = {name: content.decode() for name, content in project_files().items() if name.endswith(".py")}
         yield from said(verify_no_leak(files))
         yield "no other exercise is touched by a hole, and the starter gives no body away", False
         for lesson in chosen.lessons:
@@ -58,7 +64,7 @@ def verify() -> Iterator[tuple[str, bool]]:
         yield from said(verify_zips())
         yield "both archives are the same bytes when built again", False
     yield from ((line, False) for line in table_lines(table))
-    count, right = len(bank.mutants()), len(bank.variants())
+    count, right = len(versions.mutants()), len(versions.variants())
     yield f"{len(chosen.exercises)} exercises, {count} mutants, {right} right variants, {problems} problems", False
 
 
@@ -73,30 +79,30 @@ def table_lines(table: Table) -> Iterator[str]:
 
 def verify_checks_stand_alone() -> Iterator[str]:
     """A hole fails no check but its own exercise's: every other exercise is judged on the same code as without it."""
-    texts = starter.reference_texts()
+    texts = reference_texts()
     for hole in course().exercises:
-        cut = starter.cut(texts[hole.file], [hole])
+        with_hole = cut(texts[hole.file], [hole])
         for exercise in course().exercises:
             names = [e.name for e in course().exercises if e.file == hole.file and e.id != exercise.id]
             if exercise.id == hole.id:
                 continue
             others = dict.fromkeys(names, texts[hole.file])
-            if ast.dump(graft(cut, "", others)) != ast.dump(graft(texts[hole.file], "", others)):
+            if ast.dump(graft(with_hole, "", others)) != ast.dump(graft(texts[hole.file], "", others)):
                 yield f"{hole.id}: with this hole open, {exercise.id} is judged on other code than without it"
 
 
 def verify_zips() -> Iterator[str]:
     """Both archives, built twice."""
     for completed in (False, True):
-        first, second = (starter.zipped("project", starter.project_files(completed)) for _ in range(2))
+        first, second = (zipped("project", project_files(completed)) for _ in range(2))
         if first != second:
             yield f"the {'completed' if completed else 'starter'} project's archive differs when it is built again"
 
 
 def verify_exercise(examiner: Examiner, exercise: Exercise, folder: Path, table: Table) -> Iterator[str]:
     """Starter fails with its own words, reference passes, each mutant is caught by its check, each variant passes."""
-    mutants = [mutant for mutant in bank.mutants() if mutant.exercise == exercise.id]
-    variants = [variant for variant in bank.variants() if variant.exercise == exercise.id]
+    mutants = [mutant for mutant in versions.mutants() if mutant.exercise == exercise.id]
+    variants = [variant for variant in versions.variants() if variant.exercise == exercise.id]
     wrong = [mutant for mutant in mutants if not mutant.right]
     checks = {check.name: check for check in BY_EXERCISE.get(exercise.id, ())}
     if not checks:
@@ -106,29 +112,29 @@ def verify_exercise(examiner: Examiner, exercise: Exercise, folder: Path, table:
         yield f"{exercise.id}: {len(wrong)} mutants; at least {FEWEST_MUTANTS} are needed"
     if len(variants) < FEWEST_VARIANTS:
         yield f"{exercise.id}: no variant that is right in another way"
-    project = _project(folder, starter.reference_texts())
-    file = project / starter.MYGPT / exercise.file
+    project = _project(folder, reference_texts())
+    file = project / MYGPT / exercise.file
     reference = file.read_text(encoding="utf-8")
 
     def verdict_of(text: str) -> Verdict:
         file.write_text(text, encoding="utf-8")
         return examiner.examine(project, exercise)
 
-    empty = verdict_of(starter.cut(reference, [exercise]))
+    empty = verdict_of(cut(reference, [exercise]))
     if empty.passed or empty.begun or f"exercise {exercise.id}" not in empty.problem:
         yield f"{exercise.id}: the starter does not fail with its own message, but with {empty.problem!r}"
     if not (whole := verdict_of(reference)).passed or whole.note:
         yield f"{exercise.id}: the reference fails: {whole.problem or whole.note}"
     rows = table.setdefault(exercise.id, {name: [] for name in checks})
     for mutant in mutants:
-        yield from _verify_mutant(mutant, verdict_of(bank.texts_with(mutant)[exercise.file]), rows)
+        yield from _verify_mutant(mutant, verdict_of(versions.texts_with(mutant)[exercise.file]), rows)
     for variant in variants:
-        verdict = verdict_of(bank.texts_with(variant)[exercise.file])
+        verdict = verdict_of(versions.texts_with(variant)[exercise.file])
         if not verdict.passed or verdict.note:
             yield f"{variant.id}: a right variant fails: {verdict.problem or verdict.note} ({verdict.where})"
 
 
-def _verify_mutant(mutant: bank.Version, verdict: Verdict, rows: dict[str, list[str]]) -> Iterator[str]:
+def _verify_mutant(mutant: versions.Version, verdict: Verdict, rows: dict[str, list[str]]) -> Iterator[str]:
     failed = {finding.check for finding in verdict.findings if finding.problem}
     if mutant.right:
         if not verdict.passed or verdict.note != mutant.says:
@@ -160,7 +166,7 @@ def _plausible(got: Tensor, right: Tensor) -> bool:
 def _project(folder: Path, texts: dict[str, str]) -> Path:
     project = Path(tempfile.mkdtemp(dir=folder))
     for member, text in texts.items():
-        path = project / starter.MYGPT / member
+        path = project / MYGPT / member
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return project
@@ -179,9 +185,9 @@ def verify_no_leak(files: dict[str, str]) -> Iterator[str]:
         found = tokens_of(text)
         for i in range(len(found) - LEAK + 1):
             held.setdefault(tuple(found[i : i + LEAK]), name)
-    texts = starter.reference_texts()
+    texts = reference_texts()
     for exercise in course().exercises:
-        body = tokens_of(starter.text_of_body(texts[exercise.file], exercise.name))
+        body = tokens_of(text_of_body(texts[exercise.file], exercise.name))
         for i in range(len(body) - LEAK + 1):
             if where := held.get(tuple(body[i : i + LEAK])):
                 yield f"{exercise.id}: {where} gives away `{' '.join(body[i : i + LEAK])}`"

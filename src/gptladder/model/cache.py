@@ -59,7 +59,7 @@ class KeyValueCache:
         self.length = 0
 
 
-class Remembering(nn.Module):
+class CachingModule(nn.Module):
     """A part that can work through a text piece by piece. While it has a cache, it is given the new tokens only."""
 
     cache: Any = None  # a part's own kind, as its `new_cache` makes it
@@ -77,7 +77,7 @@ class Caches:
 
     def __init__(self, model: nn.Module, block_size: int) -> None:
         """Empty ones, for texts of up to block_size tokens, any number side by side."""
-        self.parts = [module for module in model.modules() if isinstance(module, Remembering)]
+        self.parts = [module for module in model.modules() if isinstance(module, CachingModule)]
         self.caches = [part.new_cache(block_size) for part in self.parts]
 
     def __bool__(self) -> bool:

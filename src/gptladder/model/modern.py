@@ -14,17 +14,17 @@ from .config import GPTConfig, Recipe
 from .dropout import dropout
 from .gpt import Embedding, LanguageModel
 from .ladder import Rung
-from .parts import (
+from .modern_parts import (
     CappedLinear,
     ModernAttention,
     ModernBlock,
     ModernFeedForward,
+    NoRotation,
     PairEmbedding,
     RMSNorm,
     Rotary,
     SquaredReLU,
     TokenEmbedding,
-    Unturned,
     spread_evenly,
     start_from_zero,
 )
@@ -69,7 +69,7 @@ CLASSIC = Parts(
     embed=Embedding,
     norm=LayerNorm,
     query_key_norm=nn.Identity,
-    rotary=lambda head_size, block_size: Unturned(),
+    rotary=lambda head_size, block_size: NoRotation(),
     activation=nn.ReLU,
     unembed=partial(nn.Linear, bias=False),
     initialise=spread_evenly,

@@ -20,7 +20,7 @@ from ..files import write_atomically
 from ..model.config import Recipe
 from ..model.ladder import Rung
 from ..rungs import RECIPES, rung_named
-from ..sampling.text import stream_run
+from ..sampling.writer import stream_run
 from .metrics import read_metrics
 from .plots import ladder_plot
 from .run import Training, begin, check_corpus, recipe_of, versions

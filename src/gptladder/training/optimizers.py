@@ -84,7 +84,7 @@ class Muon(torch.optim.Optimizer):
             parameter.add_(direction.reshape(parameter.shape), alpha=-lr * 0.2 * max(parameter.shape[-2:]) ** 0.5)
 
 
-class Together(torch.optim.Optimizer):
+class CombinedOptimizer(torch.optim.Optimizer):
     """Several optimizers, each with parameters of its own, behind one interface: their groups and states joined."""
 
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
@@ -129,4 +129,4 @@ def make_optimizer(model: nn.Module, recipe: Recipe, dtype: torch.dtype = torch.
     matrices = [weight for name, weight in model.named_parameters() if name.startswith("layers.") and weight.dim() > 1]
     rest = [weight for name, weight in model.named_parameters() if not (name.startswith("layers.") and weight.dim() > 1)]
     optimizers = [Muon(matrices, recipe.learning_rate, weight_decay=recipe.weight_decay, dtype=dtype)] if matrices else []
-    return Together(*optimizers, *([adamw(rest, recipe)] if rest else []))
+    return CombinedOptimizer(*optimizers, *([adamw(rest, recipe)] if rest else []))

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import __version__, checkpoint, machine
+from .. import __version__, checkpoint, cpu
 from ..batches import Batches
 from ..corpus import Corpus
 from ..errors import InputError, as_input_error
 from ..files import write_atomically
 from ..model.config import Recipe
-from ..model.efficient import fuse, fused_cross_entropy
+from ..model.fusing import fuse, fused_cross_entropy
 from ..rungs import build
 from ..tokenizer import CharTokenizer
 from .devices import choose_device
@@ -28,9 +28,7 @@ from .loop import Step, evaluate, train, training_step
 from .loss import cross_entropy
 from .metrics import LOG_EVERY, metrics_of, read_metrics
 from .optimizers import make_optimizer
-from .plots import loss_plot
-from .schedules import learning_rate
-from .speed import (
+from .plan import (
     choose_compilation,
     compile_now,
     compute_in,
@@ -40,6 +38,8 @@ from .speed import (
     step_in_slices,
     worth_compiling,
 )
+from .plots import loss_plot
+from .schedules import learning_rate
 
 
 def versions() -> dict[str, str]:
@@ -151,7 +151,7 @@ def _dtype_of(run: checkpoint.Run) -> torch.dtype:
 def _prepare(
     recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, fused: bool, dtype: torch.dtype
 ) -> tuple[CharTokenizer, Batches, nn.Module, torch.optim.Optimizer]:
-    machine.keep_freed_memory()
+    cpu.keep_freed_memory()
     tokenizer = CharTokenizer.of(corpus.text)
     with as_input_error(f"corpus {corpus.name}: "):
         batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)

@@ -1,14 +1,28 @@
-"""Every check of every exercise. They import torch and one another, never the reference."""
+"""Every check of every exercise, a file for each lesson. They import torch and one another, never the reference."""
 
 from __future__ import annotations
 
-from . import attention, averaging, bigram, block, data, fast, gpt, heads, training
+from . import (
+    lesson_1_2,
+    lesson_2_1,
+    lesson_2_2_sampling,
+    lesson_2_2_training,
+    lesson_3_1,
+    lesson_3_2,
+    lesson_3_3,
+    lesson_4_1,
+    lesson_4_2,
+    lesson_4_3,
+    lesson_5_1,
+    lesson_5_2,
+)
 from .check import Check
 
-ALL: tuple[Check, ...] = (
-    *(*data.CHECKS, *bigram.CHECKS, *training.CHECKS, *averaging.CHECKS, *attention.CHECKS),
-    *(*heads.CHECKS, *block.CHECKS, *gpt.CHECKS, *fast.CHECKS),
+LESSONS = (
+    *(lesson_1_2, lesson_2_1, lesson_2_2_training, lesson_2_2_sampling, lesson_3_1, lesson_3_2),
+    *(lesson_3_3, lesson_4_1, lesson_4_2, lesson_4_3, lesson_5_1, lesson_5_2),
 )
+ALL: tuple[Check, ...] = tuple(check for lesson in LESSONS for check in lesson.CHECKS)
 BY_EXERCISE: dict[str, tuple[Check, ...]] = {
     exercise: tuple(check for check in ALL if check.exercise == exercise) for exercise in dict.fromkeys(c.exercise for c in ALL)
 }

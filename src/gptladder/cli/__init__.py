@@ -1,0 +1,1 @@
+"""The command line: verbs in groups, and what they print."""

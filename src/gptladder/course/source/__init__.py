@@ -1,0 +1,1 @@
+"""The reference as text: functions found and cut, packages made from texts."""

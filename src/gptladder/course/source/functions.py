@@ -1,0 +1,109 @@
+"""Functions in the text of a file: find one, cut its body out, put another body in."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..outline import CourseError, Exercise
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Body:
+    """The lines of a function after its docstring, trailing comments included: `lines[start:end]` of its file."""
+
+    start: int
+    end: int
+    indent: str
+
+
+def find(tree: ast.Module, name: str) -> Function:
+    """The function of this qualified name, the last one if there are several. KeyError if there is none."""
+    *classes, function = name.split(".")
+    scope: Sequence[ast.stmt] = tree.body
+    for part in classes:
+        scope = [node for node in scope if isinstance(node, ast.ClassDef) and node.name == part][-1:]
+        scope = scope[0].body if scope and isinstance(scope[0], ast.ClassDef) else []
+    found = [node for node in scope if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function]
+    if not found:
+        raise KeyError(name)
+    return found[-1]
+
+
+def body_of(text: str, name: str) -> Body:
+    """Where the body of a function stands. CourseError unless it is a `def` of our kind: a docstring, then its own lines."""
+    try:
+        function = find(ast.parse(text), name)
+    except KeyError:
+        raise CourseError(f"{name}: there is no such function (a lambda cannot be cut)") from None
+    lines = text.splitlines()
+    docstring, *rest = function.body
+    if ast.get_docstring(function) is None:
+        raise CourseError(f"{name}: it has no docstring, which is all that a learner gets")
+    if not rest or rest[0].lineno <= (docstring.end_lineno or 0) or docstring.lineno == function.lineno:
+        raise CourseError(f"{name}: it needs a body of its own lines below its docstring")
+    start = end = docstring.end_lineno or 0
+    end = function.end_lineno or start
+    for i in range(end, len(lines)):  # a trailing comment is not part of the syntax tree, and would give answers away
+        stripped = lines[i].strip()
+        if stripped and not (stripped.startswith("#") and len(lines[i]) - len(lines[i].lstrip()) > function.col_offset):
+            break
+        end = i + 1 if stripped else end
+    return Body(start, end, " " * rest[0].col_offset)
+
+
+def with_body(text: str, name: str, body: str) -> str:
+    """The text with another body for that function, written without its indentation."""
+    place, lines = body_of(text, name), text.splitlines()
+    new = [place.indent + line if line.strip() else "" for line in body.strip("\n").splitlines()]
+    return "\n".join([*lines[: place.start], *new, *lines[place.end :]]) + "\n"
+
+
+def text_of_body(text: str, name: str) -> str:
+    """The body of that function without its indentation."""
+    place = body_of(text, name)
+    return "\n".join(line.removeprefix(place.indent) for line in text.splitlines()[place.start : place.end]) + "\n"
+
+
+def function_text(text: str, name: str) -> str:
+    """The whole function, from its decorators to the last line of its body, without its indentation."""
+    function, place = find(ast.parse(text), name), body_of(text, name)
+    start = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)]) - 1
+    lines = text.splitlines()[start : place.end]
+    return textwrap.dedent("\n".join(lines))
+
+
+def cut(text: str, exercises: Iterable[Exercise]) -> str:
+    """The text of a file with these holes: signature, decorators and docstring stay. CourseError if one cannot be cut."""
+    exercises = list(exercises)
+    _check_private_helpers(text, [exercise.name for exercise in exercises])
+    for exercise in exercises:
+        comment = f"# Exercise {exercise.id}, about {exercise.minutes} minutes. Allowed: {exercise.allowed}"
+        text = with_body(text, exercise.name, f'{comment}\nraise NotImplementedError("exercise {exercise.id}")')
+    return text
+
+
+def _check_private_helpers(text: str, holes: list[str]) -> None:
+    """A private function that a hole calls is half of its answer, so it must be a hole itself."""
+    tree = ast.parse(text)
+    for hole in holes:
+        body_of(text, hole)
+        own_class = hole.rpartition(".")[0]
+        for node in ast.walk(find(tree, hole)):
+            called = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            if called.startswith("_") and not called.endswith("__"):
+                for helper in (called, f"{own_class}.{called}"):
+                    if helper not in holes and _exists(tree, helper):
+                        raise CourseError(f"{hole}: its private helper {helper} is no hole, so the starter gives it away")
+
+
+def _exists(tree: ast.Module, name: str) -> bool:
+    try:
+        find(tree, name)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""A learner's project: made, recorded, handed in."""

@@ -1,0 +1,267 @@
+"""Trains a rung of the ladder with your own code: `python train.py` takes the highest whose exercises are written.
+
+A training leaves a run folder, runs/RUNG-DATE-TIME, for generate.py and every verb of `gptladder` that takes a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import math
+import os
+import platform
+import sys
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+from generate import CONFIG, DEVICE, PROJECT, TOKENIZER, WEIGHTS, fingerprint, not_written, stop, write
+from mygpt.batches import Batches
+from mygpt.model.attention import Head
+from mygpt.model.config import GPTConfig, Recipe
+from mygpt.model.fusing import fuse, fused_cross_entropy, unfuse
+from mygpt.model.ladder import RECIPES, RUNGS, Rung
+from mygpt.sampling.choose import Sampling
+from mygpt.tokenizer import CharTokenizer
+from mygpt.training.loop import Step, evaluate, train, training_step
+from mygpt.training.loss import cross_entropy
+from safetensors.torch import save
+from torch import nn
+
+FORMAT = "gptladder-run-1"  # which `gptladder` reads
+URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of that text
+STAND_IN = PROJECT / "data" / "stand_in.txt"
+# Where the real text may lie: in the project, where `gptladder` is told to look, and where it keeps what it downloads.
+PLACES = [PROJECT / "data" / "input.txt", PROJECT / "data" / "tinyshakespeare.txt"]
+PLACES += [Path(folder) / "tinyshakespeare.txt" for folder in [os.environ.get("GPTLADDER_DATA")] if folder]
+CACHES = (".cache/gptladder", "Library/Caches/gptladder", "AppData/Local/gptladder/gptladder/Cache")
+PLACES += [Path.home() / cache / "tinyshakespeare.txt" for cache in CACHES]
+LAPTOP = Recipe(  # a GPT in minutes on a CPU, where the published recipe takes most of a day
+    "gpt",
+    block_size=64,
+    n_layer=4,
+    n_head=4,
+    n_embd=128,
+    dropout=0.05,  # to have it at work; so small a model, which reads the text six times, ends a little lower without
+    batch_size=32,
+    steps=3000,
+    learning_rate=4e-3,
+    warmup_steps=100,
+    decay=0.9,
+    weight_decay=0.1,
+    beta2=0.99,
+    evaluate_every=250,
+)
+
+
+def sha256(text: str) -> str:
+    """Of a text, in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_text(given: Path | None) -> tuple[Path, str, bool]:
+    """The text given, else TinyShakespeare where it is at hand, else the stand-in; and whether it is TinyShakespeare."""
+    path = given or next((place for place in PLACES if place.is_file()), STAND_IN)
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        stop(f"{path} cannot be read as a text in UTF-8 ({error})")
+    real = sha256(text) == SHA256
+    kind = "THE STAND-IN" if path == STAND_IN else "TinyShakespeare" if real else "a text of your own"
+    print(f"text: {kind}, {len(text):,} characters, {path}")
+    if path == STAND_IN:
+        print("  A small GPT wrote it. It is not Shakespeare, and no loss on it compares with a published one.")
+        print(f"  For the real text save {URL}\n  as {PLACES[0]}")
+    return path, text, real
+
+
+def recipe_for(rung: Rung, published: bool) -> Recipe:
+    """The rung's own, but for a GPT on a CPU."""
+    return RECIPES[rung.recipe] if published or rung.name != "gpt" else LAPTOP
+
+
+def try_out(rung: Rung) -> None:
+    """All that a training does, once, on a few tokens: NotImplementedError if it needs an exercise that is not written."""
+    tokens = CharTokenizer.of("ab").encode("ab" * 20)
+    batches = Batches(torch.tensor(tokens), batch_size=1, block_size=2)
+    x, y = batches.get_batch("train")
+    model = rung.build(recipe_for(rung, published=False).config(vocab_size=2))
+    logits = model(x)
+    cross_entropy(logits, y)
+    training_step(model, torch.optim.SGD(model.parameters(), lr=0.1), x, y)
+    evaluate(model, [(x, y)])
+
+
+def highest_rung() -> Rung:
+    """The highest rung whose exercises are written; the bigram if there is none."""
+    for rung in reversed(RUNGS[1:]):
+        try:
+            try_out(rung)
+        except NotImplementedError:
+            continue
+        return rung
+    return RUNGS[0]
+
+
+def fused_is_written() -> bool:
+    """Whether torch's kernels can take the place of the written-out parts: exercise 5.2-fused."""
+    head = Head(GPTConfig(1, block_size=1, n_layer=1, n_head=1, n_embd=1, dropout=0.0), head_size=1)
+    try:
+        fuse(head)(torch.zeros(1, 1, 1))
+    except NotImplementedError:
+        return False
+    return True
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Up in a line over the warm-up, down in a line over the last part; constant where the recipe has neither."""
+    down = (recipe.steps - step + 1) / (recipe.decay * recipe.steps + 1)
+    return recipe.learning_rate * min(step / max(1, recipe.warmup_steps), down, 1.0)
+
+
+class RunFolder:
+    """What a training leaves: its settings at once, its numbers as they come, its weights whenever they are the best."""
+
+    def __init__(self, folder: Path, settings: dict[str, object], tokenizer: CharTokenizer) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        small = {CONFIG: json.dumps({"format": FORMAT, **settings}, indent=2).encode(), TOKENIZER: tokenizer.to_json().encode()}
+        for name, data in small.items():
+            (folder / name).write_bytes(data)
+        self.folder = folder
+        self.hashes = {name: hashlib.sha256(data).hexdigest() for name, data in small.items()}
+        self.last_step, self.best_step, self.best_loss = 0, 0, math.inf
+
+    def record(self, step: Step, model: nn.Module) -> None:
+        """Every tenth step and every evaluation as a line of metrics.jsonl; after an evaluation the weights may be the best."""
+        self.last_step = step.step
+        if step.validation_loss is None and step.step % 10:
+            return
+        line = {**vars(step), "train_loss": None if step.train_loss is None else step.train_loss.item()}
+        line = {name: value for name, value in line.items() if value is not None and math.isfinite(value)}
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if step.validation_loss is not None:
+            trained = "" if step.step == 0 else f"   of the last batch {line.get('train_loss', math.nan):.4f}"
+            print(
+                f"step {step.step:>5}  {step.seconds:>5.0f} s   validation loss {step.validation_loss:.4f}{trained}", flush=True
+            )
+            self.keep_best(model, step.validation_loss)
+
+    def keep_best(self, model: nn.Module, loss: float) -> None:
+        """Saves weights that are the best so far, under their written-out names: all of the file, or the one before stays."""
+        if not math.isfinite(loss):
+            stop(f"the loss is {loss} after step {self.last_step}: does something in mygpt divide by zero? gptladder check")
+        if loss >= self.best_loss:
+            return
+        weights = unfuse(copy.deepcopy(model)).state_dict()
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        facts = {**self.hashes, "step": str(self.last_step), "validation_loss": repr(loss), "format": FORMAT}
+        new = self.folder / f".{WEIGHTS}.new"
+        new.write_bytes(save(weights, {**facts, "sha256": fingerprint(weights, facts)}))
+        new.replace(self.folder / WEIGHTS)
+        self.best_step, self.best_loss = self.last_step, loss  # now, since Ctrl-C may come at any moment
+
+
+def free_folder(out: Path | None, rung: Rung) -> Path:
+    """The folder asked for, or runs/RUNG-DATE-TIME. Nothing is ever written over."""
+    folder = out or Path("runs") / f"{rung.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        stop(f"{folder} is not empty; give a new folder with --out")
+    return folder
+
+
+def verdict(rung: Rung, loss: float) -> str:
+    """What a loss on TinyShakespeare means, after a training by the rung's own recipe."""
+    low, high = rung.expected_loss - rung.band, rung.expected_loss + rung.band
+    if loss < low:
+        return f"lower than {low:.2f} is too good to be true: can a token see its future? gptladder check"
+    return f"as it should be, {low:.2f} to {high:.2f}" if loss <= high else f"it should be below {high:.2f}: gptladder check"
+
+
+def train_rung(rung: Rung, options: argparse.Namespace) -> None:
+    """From a text to a model in its run folder."""
+    path, text, real = read_text(options.text)
+    tokenizer = CharTokenizer.of(text)
+    tokens = torch.tensor(tokenizer.encode(text), device=options.device)
+    recipe = recipe_for(rung, options.published or options.device != "cpu")
+    name = "laptop-gpt" if recipe is LAPTOP else rung.recipe
+    try:
+        recipe = recipe if options.steps is None else replace(recipe, steps=options.steps)
+        batches = Batches(tokens, recipe.batch_size, recipe.block_size)
+    except ValueError as error:
+        stop(str(error))
+    config, fused = recipe.config(len(tokenizer)), not options.written_out and fused_is_written()
+    torch.manual_seed(options.seed)
+    model = rung.build(config).to(options.device)
+    model, loss_function = (fuse(model), fused_cross_entropy) if fused else (model, cross_entropy)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True
+    )
+    settings = {
+        **{"rung": rung.name, "recipe": name, "model": asdict(config)},
+        "training": {key: value for key, value in asdict(recipe).items() if key not in {"rung", *asdict(config)}},
+        "corpus": {"name": str(path.resolve()), "sha256": sha256(text), "stand_in": path == STAND_IN},
+        **{"seed": options.seed, "device": options.device, "threads": torch.get_num_threads()},
+        **{"compiled": False, "fused": fused, "versions": {"torch": torch.__version__, "python": platform.python_version()}},
+    }
+    run = RunFolder(free_folder(options.out, rung), settings, tokenizer)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    parts = "torch's kernels (exercise 5.2-fused)" if fused else "the parts that you wrote out"
+    print(f"{rung.name}: {size:,} parameters, {recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} characters")
+    print(f"  on {options.device}, by {parts}, into {run.folder}", flush=True)
+    rate, stopped = partial(learning_rate, recipe), False
+    try:
+        for step in train(
+            model, optimizer, batches, recipe.steps, recipe.evaluate_every, options.seed, rate, loss_function=loss_function
+        ):
+            run.record(step, model)
+    except KeyboardInterrupt:
+        print(f"stopped after step {run.last_step:,}; evaluating once more; Ctrl-C again ends it at once", flush=True)
+        stopped = True
+        run.keep_best(model, evaluate(model, batches.all_blocks("validation"), loss_function))
+    print(f"\nvalidation loss {run.best_loss:.4f} (best, after step {run.best_step:,})", end="")
+    print(f": {verdict(rung, run.best_loss)}" if real and recipe == RECIPES[rung.recipe] and not stopped else "")
+    print("It writes:")
+    try:
+        write(run.folder, "", 500, Sampling(), options.seed, options.device)
+    except NotImplementedError as error:
+        print(f"nothing yet; {not_written(error)}")
+    print(f"\nMore: python generate.py {run.folder} --tokens 1000")
+    if stopped:
+        sys.exit(130)
+
+
+def main() -> None:
+    """Reads the command line and trains."""
+    names = [rung.name for rung in RUNGS]
+    parser = argparse.ArgumentParser(description="Train a rung of the ladder with your own code in mygpt.")
+    parser.add_argument(
+        "rung", nargs="?", choices=names, metavar="RUNG", help=f"{', '.join(names)}; the highest written if left out"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="updates of the weights; the recipe's own if left out")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another one, another training; default %(default)s")
+    parser.add_argument("--text", type=Path, metavar="FILE", help="a text of your own, in UTF-8")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; runs/RUNG-DATE-TIME if left out")
+    parser.add_argument("--published", action="store_true", help="gpt by the published recipe: most of a day on a CPU")
+    parser.add_argument("--written-out", action="store_true", help="leave torch's kernels out, exercise 5.2-fused or not")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default=DEVICE, help="default here: %(default)s")
+    options = parser.parse_args()
+    try:
+        rung = next((rung for rung in RUNGS if rung.name == options.rung), None) or highest_rung()
+        try_out(rung)
+        train_rung(rung, options)
+    except NotImplementedError as error:
+        stop(not_written(error))
+    except OSError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

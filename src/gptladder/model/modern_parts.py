@@ -1,0 +1,245 @@
+"""What the field changed since the GPT of 2019: each change small, by itself, and with its paper.
+
+B batch, T time (S keys when they differ), C channels (n_embd), H heads, D head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .block import Block
+from .cache import CachingModule, KeyValueCache
+from .config import GPTConfig, require
+from .dropout import dropout
+from .gpt import LanguageModel
+from .kernels import attend, rms_norm
+
+
+class RMSNorm(nn.Module):
+    """Each token's channels to a mean square of 1: no mean taken off, nothing learned (Zhang and Sennrich 2019)."""
+
+    def __init__(self, n_embd: int) -> None:
+        super().__init__()
+        self.n_embd = n_embd
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C): 1, 7 become 1/5, 7/5, since their mean square is 25."""
+        return rms_norm(x)
+
+
+class Rotary(nn.Module):
+    """Positions as rotations: how well a key fits a query then depends on how far apart they are (Su et al. 2021)."""
+
+    def __init__(self, head_size: int, block_size: int, slowest: float = 1000.0) -> None:
+        """Pairs of channels turn by 1 radian a token (the first) to about 1 in `slowest` tokens (the last)."""
+        super().__init__()
+        self.cosines: Tensor
+        self.sines: Tensor
+        require(head_size % 2 == 0, "head_size", head_size, "even, since rotary positions turn channels in pairs")
+        half = head_size // 2
+        speeds = slowest ** (-torch.arange(half) / half)  # (D / 2,) radians a token
+        angles = torch.outer(torch.arange(block_size), speeds)  # (T, D / 2)
+        self.register_buffer("cosines", angles.cos(), persistent=False)
+        self.register_buffer("sines", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """(B, H, T, D) -> (B, H, T, D), tokens `start` and on. A token at position 0 stays as it is; lengths stay always."""
+        end = start + x.size(-2)
+        if end > self.cosines.size(0):
+            raise ValueError(f"{end} tokens do not fit {self.cosines.size(0)} positions: give the last ones")
+        cosines, sines = (table[start:end].to(x.dtype) for table in (self.cosines, self.sines))  # (T, D / 2)
+        left, right = x.chunk(2, dim=-1)  # channel i turns with channel i + D / 2
+        return torch.cat([left * cosines - right * sines, left * sines + right * cosines], dim=-1)
+
+
+class NoRotation(nn.Module):
+    """No rotation: positions come from elsewhere."""
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """The same as it was."""
+        return x
+
+
+class StackedLinear(nn.Module):
+    """Several linear layers without biases that read the same, as one product; an optimizer sees several matrices."""
+
+    def __init__(self, count: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, out_features, in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., count * out_features), the first layer's outputs first."""
+        return F.linear(x, self.weight.flatten(0, 1))
+
+
+class ModernAttention(CachingModule):
+    """Causal attention whose queries and keys are first normed (Henry et al. 2020), then turned to their positions.
+
+    Normed, no score can pass sqrt(D), so a high learning rate cannot make attention freeze on one token.
+    """
+
+    def __init__(self, config: GPTConfig, norm: nn.Module, rotary: nn.Module) -> None:
+        """`norm` works on (..., D), `rotary` on (B, H, T, D) from a position on. No biases anywhere."""
+        super().__init__()
+        self.config = config
+        self.qkv = StackedLinear(3, config.n_embd, config.n_embd)  # all heads' queries, keys and values
+        self.norm, self.rotary = norm, rotary
+        self.project = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.dropout = dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C). With a cache, x holds the new tokens only."""
+        B, T, _ = x.shape
+        start = 0 if self.cache is None else self.cache.length
+        qkv = self.qkv(x).view(B, T, 3, self.config.n_head, -1)  # (B, T, 3, H, D)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        q, k = self.rotary(self.norm(q), start), self.rotary(self.norm(k), start)
+        out = attend(q, k, v) if self.cache is None else self.cache.attend(q, k, v)  # with a cache to all tokens so far
+        return self.dropout(self.project(out.transpose(1, 2).flatten(2)))  # (B, H, T, D) -> (B, T, C)
+
+    def new_cache(self, block_size: int) -> KeyValueCache:
+        """Room for the keys, already turned, and the values."""
+        return KeyValueCache(block_size)
+
+
+class SquaredReLU(nn.Module):
+    """max(0, x) squared: 3 becomes 9 (So et al. 2021)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        return torch.relu(x).square()
+
+
+class ModernFeedForward(nn.Module):
+    """Each position by itself through two layers without biases and an activation of choice."""
+
+    def __init__(self, config: GPTConfig, activation: nn.Module) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
+        self.activation = activation
+        self.contract = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+        self.dropout = dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C), by way of (B, T, 4C)."""
+        return self.dropout(self.contract(self.activation(self.expand(x))))
+
+
+class ModernBlock(Block):
+    """The same block, pre-norm and residual, put together from parts of choice."""
+
+    attention: nn.Module  # type: ignore[assignment]  # any that maps (B, T, C) to (B, T, C)
+    feed_forward: nn.Module  # type: ignore[assignment]
+
+    def __init__(self, n_embd: int, norm: Callable[[int], nn.Module], attention: nn.Module, feed_forward: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.attention_norm, self.attention = norm(n_embd), attention
+        self.feed_forward_norm, self.feed_forward = norm(n_embd), feed_forward
+
+
+class TokenEmbedding(nn.Module):
+    """What a token is, without a position."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.token = nn.Embedding(config.vocab_size, config.n_embd)
+        self.block_size = config.block_size
+
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """(B, T) -> (B, T, C). ValueError for more than block_size tokens."""
+        length = tokens.size(1)
+        if length > self.block_size:
+            raise ValueError(f"{length} tokens given; the context holds {self.block_size}: pass the last ones")
+        return self.token(tokens)
+
+
+class LastToken:
+    """The last token of each text."""
+
+    def __init__(self) -> None:
+        self.token: Tensor | None = None  # (B, 1)
+
+    def clear(self) -> None:
+        """Nothing came before."""
+        self.token = None
+
+
+class PairEmbedding(CachingModule):
+    """Another embedding, added, and a row of the table for each *pair* of a token and the one before it.
+
+    So the first layer need not spend its attention on finding out what "h" follows: hashed n-gram embeddings, as in
+    Huang et al. 2025 (over-tokenized transformers), for n = 2. A big vocabulary shares rows.
+    """
+
+    MOST_ROWS = 32_749  # a prime, so that no vocabulary size makes the rows repeat
+
+    def __init__(self, config: GPTConfig, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.vocab_size = config.vocab_size
+        self.pair = nn.Embedding(min((config.vocab_size + 1) * config.vocab_size, self.MOST_ROWS), config.n_embd)
+
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """(B, T) -> (B, T, C). The first token has its own rows, as if after a token that the vocabulary lacks."""
+        first = torch.full_like(tokens[:, :1], self.vocab_size)
+        if self.cache is not None:
+            first = first if self.cache.token is None else self.cache.token
+            self.cache.token = tokens[:, -1:]
+        before = torch.cat([first, tokens[:, :-1]], dim=1)  # (B, T)
+        pairs = before * self.vocab_size + tokens
+        return self.inner(tokens, positions) + self.pair(pairs % self.pair.num_embeddings)
+
+    def new_cache(self, block_size: int) -> LastToken:
+        """Nothing came before."""
+        return LastToken()
+
+
+class Cap(nn.Module):
+    """Levels off smoothly at +-limit, so that no logit runs away (Gemma Team 2024, section 2)."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same: at limit 15 a 15 becomes 11.4, a 1 stays 0.999."""
+        return self.limit * torch.tanh(x / self.limit)
+
+
+class CappedLinear(nn.Linear):
+    """A linear layer without bias, its outputs capped."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+        self.cap = Cap(15.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., V), within +-15."""
+        capped: Tensor = self.cap(super().forward(x))
+        return capped
+
+
+def spread_evenly(model: LanguageModel) -> None:
+    """A start for every weight as in the GPT of 2019: normal, 0.02 wide, the unembedding's 0.002."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.002 if name == "unembed.weight" else 0.02)
+
+
+def start_from_zero(model: LanguageModel) -> None:
+    """What reads the residual stream starts at a spread of 1/sqrt(fan in), what writes to it at zero (Zhang et al. 2019).
+
+    So every block begins as the identity, however deep the model, and the first prediction is uniform. Tables of
+    pairs start at zero too, the table of tokens at a spread of 1.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith("token.weight"):
+            nn.init.normal_(parameter)
+        elif name.endswith(("project.weight", "contract.weight", "pair.weight", "unembed.weight")):
+            nn.init.zeros_(parameter)
+        elif parameter.dim() > 1:
+            nn.init.normal_(parameter, std=parameter.size(-1) ** -0.5)
