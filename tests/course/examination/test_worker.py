@@ -273,7 +273,7 @@ def test_a_command_that_is_killed_takes_both_along(project, tmp_path):
     begun = endless(project)
     script = (
         "import sys; from pathlib import Path; from gptladder.course import outline; outline._check = lambda course: None\n"
-        "from gptladder.course.examiner import Examiner\n"
+        "from gptladder.course.examination.examiner import Examiner\n"
         "with Examiner() as examiner: examiner.examine(Path(sys.argv[1]), outline.course().exercise(sys.argv[2]))\n"
     )
     command = subprocess.Popen([sys.executable, "-c", script, str(project.folder), HEAD])

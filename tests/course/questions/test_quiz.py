@@ -175,6 +175,6 @@ def test_the_right_choice_does_not_stand_out_by_its_length(the_course):
 
 
 def test_asking_for_help_loads_no_torch():
-    script = "import sys; from gptladder.course import quiz; print('torch' in sys.modules)"
+    script = "import sys; from gptladder.course.questions import quiz; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr

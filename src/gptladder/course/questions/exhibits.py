@@ -158,13 +158,13 @@ def streams() -> str:
 
 LINES = (  # file, and what the line begins with
     ("model/gpt.py", "return self.token(tokens) + "),
-    ("training/speed.py", "model.compile("),
+    ("training/plan.py", "model.compile("),
     ("model/attention.py", "return softmax(scores.masked_fill("),
     ("sampling/cached.py", "logits = model(context[:, known:], positions)"),
-    ("training/speed.py", "with torch.autocast("),
+    ("training/plan.py", "with torch.autocast("),
     ("model/block.py", "x = x + self.attention("),
     ("model/block.py", "hidden = torch.relu("),
-    ("training/speed.py", "for some_x, some_y in zip("),
+    ("training/plan.py", "for some_x, some_y in zip("),
 )
 LINE_NOTES = (
     "an embedding's output",
