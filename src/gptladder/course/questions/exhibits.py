@@ -160,7 +160,7 @@ LINES = (  # file, and what the line begins with
     ("model/gpt.py", "return self.token(tokens) + "),
     ("training/plan.py", "model.compile("),
     ("model/attention.py", "return softmax(scores.masked_fill("),
-    ("sampling/cached.py", "logits = model(context[:, known:], positions)"),
+    ("sampling/decoding.py", "logits = model(context[:, known:], positions)"),
     ("training/plan.py", "with torch.autocast("),
     ("model/block.py", "x = x + self.attention("),
     ("model/block.py", "hidden = torch.relu("),
