@@ -10,7 +10,7 @@ import pytest
 
 from gptladder.course import outline
 from gptladder.course.examination.examiner import Examiner
-from gptladder.course.examination.judge import Verdict
+from gptladder.course.examination.verdict import Verdict
 from gptladder.course.source.functions import with_body
 from gptladder.course.workspace.layout import MYGPT
 from gptladder.course.workspace.make import project_files, write_project

@@ -13,7 +13,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..course.examination.examiner import Examiner
-    from ..course.examination.judge import Verdict
+    from ..course.examination.verdict import Verdict
     from ..course.outline import Exercise
     from ..course.questions.quiz import Item
     from ..course.workspace.record import Project
@@ -197,10 +197,9 @@ def solution(
 @app.command(rich_help_panel=LEARN)
 def trace(id: ExerciseArgument = None) -> None:
     """Show what your function computes, name by name, beside the reference, and where the two first part."""
-    from ..course.checks import BY_EXERCISE
     from ..course.examination import divergence
     from ..course.examination.examiner import Examiner, untouched
-    from ..course.examination.judge import run_traced
+    from ..course.examination.in_process import run_traced
     from . import words
 
     project = _project()
@@ -214,7 +213,7 @@ def trace(id: ExerciseArgument = None) -> None:
         reason = outcome.trace or "it did not return"
         print(f"{exercise.id}: nothing to trace: {reason}; see gptladder check {exercise.id}")
         raise typer.Exit(1)
-    rows = divergence.compare(outcome.trace, run_traced(exercise, BY_EXERCISE[exercise.id]))
+    rows = divergence.compare(outcome.trace, run_traced(exercise))
     print(f"{exercise.id}: {exercise.name}, its first call in the check; your tensors in your code's order")
     for line in words.trace_lines(rows):
         print(line)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from ..course.examination.divergence import Row
-from ..course.examination.judge import Verdict
+from ..course.examination.divergence import ComparedTensor
 from ..course.examination.tracing import RETURNED
+from ..course.examination.verdict import Verdict
 from ..course.outline import course
 from ..course.questions.quiz import Item, Marked
 from ..course.workspace.record import Progress, Project
@@ -82,7 +82,7 @@ def numbers(tensor: Tensor) -> str:
     return f"mean {tensor.double().mean().item():>9.4g}   begins {shown}{' ...' if tensor.numel() > len(corner) else ''}"
 
 
-def trace_lines(rows: Sequence[Row]) -> Iterator[str]:
+def trace_lines(rows: Sequence[ComparedTensor]) -> Iterator[str]:
     """A tensor a line: the learner's, then what the reference has where the two differ."""
     name_width = max((len(row.name) for row in rows), default=0)
     shape_width = max((len(str(tuple(row.tensor.shape))) for row in rows), default=0)

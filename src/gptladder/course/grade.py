@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_atomically
 from .examination.examiner import Examiner
-from .examination.judge import Finding, Verdict
+from .examination.verdict import Finding, Verdict
 from .outline import course
 from .questions import quiz
 from .workspace import handin

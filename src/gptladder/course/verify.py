@@ -17,7 +17,9 @@ from torch import Tensor
 from .bank import versions
 from .checks import BY_EXERCISE
 from .examination.examiner import Examiner
-from .examination.judge import Verdict, mutant_results, wanted
+from .examination.in_process import wanted
+from .examination.known_mistakes import mutant_results
+from .examination.verdict import Verdict
 from .outline import Exercise, course
 from .questions import quiz
 from .source.functions import cut, text_of_body

@@ -19,7 +19,7 @@ from gptladder.course.checks.lesson_2_1 import (
     uniform_agrees,
     uniform_values,
 )
-from gptladder.course.examination.judge import run_probe
+from gptladder.course.examination.in_process import run_probe
 
 
 def with_loss(cross_entropy):

@@ -20,7 +20,7 @@ from gptladder.course.checks.lesson_3_2 import (
 )
 from gptladder.course.checks.lesson_3_3 import drops_weights, head
 from gptladder.course.checks.probes import normal, tokens
-from gptladder.course.examination.judge import run_probe
+from gptladder.course.examination.in_process import run_probe
 from gptladder.course.source.packages import reference
 
 ALL = tuple(check for check in checks.ALL if check.exercise.startswith("3."))

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from gptladder.course import outline
-from gptladder.course.examination import judge
+from gptladder.course.examination import known_mistakes
 from gptladder.course.source.functions import text_of_body
 from gptladder.course.workspace.layout import HOME, LOCK, PROJECT
 
@@ -447,7 +447,7 @@ def test_results_that_are_no_tensors(project, examiner, no_mutants, result):
 @pytest.fixture
 def no_mutants(monkeypatch):
     """Where no known mistake is looked for, which takes longest."""
-    monkeypatch.setattr(judge, "mutants", tuple)
+    monkeypatch.setattr(known_mistakes, "mutants", tuple)
 
 
 @pytest.mark.parametrize("exercise", [entry["id"] for entry in tomllib.loads(outline.COURSE.read_text("utf-8"))["exercise"]])

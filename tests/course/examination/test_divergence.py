@@ -7,7 +7,7 @@ import torch
 from gptladder.cli.words import trace_lines
 from gptladder.course.checks import BY_EXERCISE
 from gptladder.course.examination.divergence import compare
-from gptladder.course.examination.judge import run_traced
+from gptladder.course.examination.in_process import run_traced
 from gptladder.course.examination.tracing import RETURNED, traced
 from gptladder.course.outline import course
 
@@ -56,12 +56,12 @@ def test_what_is_returned_must_be_just_that():
 
 def test_the_reference_traced_beside_itself_is_the_same_throughout():
     for exercise in course().exercises:
-        found = run_traced(exercise, BY_EXERCISE[exercise.id])
+        found = run_traced(exercise)
         assert all(row.how == "same" for row in compare(found, found)), exercise.id
 
 
 def test_a_head_s_trace_holds_its_locals_its_modules_outputs_and_the_result():
-    found = run_traced(course().exercise("3.3-head"), BY_EXERCISE["3.3-head"])
+    found = run_traced(course().exercise("3.3-head"))
     names = list(found)
     assert names[0] == "x"
     assert names[-1] == RETURNED

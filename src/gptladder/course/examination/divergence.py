@@ -1,10 +1,11 @@
-"""The learner's tensors beside the reference's: which are the same, and where they first part."""
+"""The learner's tensors compared with the reference's: which are the same, and which is the first that differs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,17 +13,50 @@ from torch import Tensor
 from ..checks.check import TOLERANCE
 from .tracing import RETURNED
 
+How = Literal[
+    "same",
+    "transposed",  # the same numbers with the dimensions in another order
+    "differs",
+    "unknown",  # the reference has no tensor of this name or with these values
+]
+
 
 @dataclass(frozen=True)
-class Row:
-    """One tensor of the learner's, and its counterpart."""
+class ComparedTensor:
+    """One tensor of the learner's, and the reference's tensor that it corresponds to."""
 
     name: str
     tensor: Tensor
     counterpart: str | None  # the reference's name for it
-    how: str  # same, transposed, differs, or unknown: nothing of the reference's has this name or these values
+    how: How
     wanted: Tensor | None = None
-    first: bool = False  # the first that differs
+    first: bool = False  # whether it is the first that differs
+
+
+def compare(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[ComparedTensor]:
+    """Return every tensor of `mine`, in its order, matched by value first (in any order of dimensions), then by name."""
+    found: list[ComparedTensor] = []
+    right = RETURNED in mine and RETURNED in theirs and _close(mine[RETURNED], theirs[RETURNED])
+    for name, tensor in mine.items():
+        counterpart, how = _match(name, tensor, theirs)
+        if right and how == "differs":  # the result is right, so this is another way to it that uses the same name
+            counterpart, how = None, "unknown"
+        first = how == "differs" and not any(compared.first for compared in found)
+        wanted = None if counterpart is None else theirs[counterpart]
+        found.append(ComparedTensor(name, tensor, counterpart, how, wanted, first))
+    return found
+
+
+def _match(name: str, tensor: Tensor, theirs: Mapping[str, Tensor]) -> tuple[str | None, How]:
+    # If several tensors hold these values, the one of the same name is taken. The result is compared with the result only.
+    names = [name] if name == RETURNED else sorted(theirs, key=lambda other: other != name)
+    for other in names:
+        if other in theirs and _close(tensor, theirs[other]):
+            return other, "same"
+    for other in names:
+        if name != RETURNED and _transposed(tensor, theirs[other]):
+            return other, "transposed"
+    return (name, "differs") if name in theirs else (None, "unknown")
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
@@ -35,26 +69,3 @@ def _transposed(one: Tensor, other: Tensor) -> bool:
     if one.dim() != other.dim() or not 2 <= one.dim() <= 5 or sorted(one.shape) != sorted(other.shape):
         return False
     return any(_close(one.permute(order), other) for order in permutations(range(one.dim())) if list(order) != sorted(order))
-
-
-def compare(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[Row]:
-    """Every tensor of mine, in its order: matched by value first (in any order of dimensions), then by name."""
-    rows: list[Row] = []
-    right = RETURNED in mine and RETURNED in theirs and _close(mine[RETURNED], theirs[RETURNED])
-    for name, tensor in mine.items():
-        counterpart, how = _match(name, tensor, theirs)
-        if right and how == "differs":  # another way there, with the same names: only the last value of a name is seen
-            counterpart, how = None, "unknown"
-        first = how == "differs" and not any(row.first for row in rows)
-        rows.append(Row(name, tensor, counterpart, how, None if counterpart is None else theirs[counterpart], first))
-    return rows
-
-
-def _match(name: str, tensor: Tensor, theirs: Mapping[str, Tensor]) -> tuple[str | None, str]:
-    # Its own name first, where several hold these values; what is returned must be just what is returned there.
-    names = [name] if name == RETURNED else sorted(theirs, key=lambda other: other != name)
-    for how, alike in (("same", _close), ("transposed", _transposed)):
-        for other in names:
-            if other in theirs and alike(tensor, theirs[other]) and (how == "same" or name != RETURNED):
-                return other, how
-    return (name, "differs") if name in theirs else (None, "unknown")
