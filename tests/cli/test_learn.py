@@ -84,7 +84,7 @@ def test_a_known_mistake_is_named(project):
     fill(project, "3.3-head", body=right.replace("math.sqrt(self.head_size)", "math.sqrt(x.size(-1))"))
     result = gptladder("check", "3.3-head", cwd=project)
     assert result.returncode == 1
-    assert "this is what scaling by sqrt(n_embd) gives; d_k is the head size" in " ".join(result.stdout.split())
+    assert "scaling by sqrt(n_embd) gives; the scale is sqrt(D), where D is the head size" in " ".join(result.stdout.split())
     assert record_of(project)["checks"]["3.3-head"]["mutant"] == "3.3-head/scale-by-width"
     traced = gptladder("trace", "3.3-head", cwd=project)
     assert traced.returncode == 0

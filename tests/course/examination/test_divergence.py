@@ -1,4 +1,4 @@
-"""The learner's tensors beside the reference's."""
+"""The learner's tensors compared with the reference's, and the trace of one call."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ def tensor(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def hows(mine, theirs):
+def summaries(mine, theirs):
     return [(row.name, row.how, row.counterpart, row.first) for row in compare(mine, theirs)]
 
 
 def test_values_are_matched_before_names():
     a, b = tensor(2, 3), tensor(2, 3, seed=1)
-    assert hows({"x": a, "y": b}, {"x": b, "y": a}) == [("x", "same", "y", False), ("y", "same", "x", False)]
+    assert summaries({"x": a, "y": b}, {"x": b, "y": a}) == [("x", "same", "y", False), ("y", "same", "x", False)]
 
 
 def test_its_own_name_comes_first_where_several_hold_the_same():
     a = tensor(2, 3)
-    assert hows({"y": a}, {"x": a, "y": a.clone()}) == [("y", "same", "y", False)]
+    assert summaries({"y": a}, {"x": a, "y": a.clone()}) == [("y", "same", "y", False)]
 
 
-def test_transposed_counts_as_the_same_but_is_said():
+def test_a_transposed_tensor_is_matched_and_reported_as_transposed():
     a = tensor(2, 3, 4)
-    assert hows({"k": a.permute(0, 2, 1)}, {"k": a}) == [("k", "transposed", "k", False)]
-    assert hows({"k": a.permute(2, 0, 1)}, {"other": a}) == [("k", "transposed", "other", False)]
+    assert summaries({"k": a.permute(0, 2, 1)}, {"k": a}) == [("k", "transposed", "k", False)]
+    assert summaries({"k": a.permute(2, 0, 1)}, {"other": a}) == [("k", "transposed", "other", False)]
 
 
 def test_only_the_first_that_differs_is_marked():
     a = tensor(2, 3)
-    found = hows({"x": a, "s": a * 2, "mine": a * 5, "w": a * 3}, {"x": a, "s": a * 7, "w": a * 9})
+    found = summaries({"x": a, "s": a * 2, "mine": a * 5, "w": a * 3}, {"x": a, "s": a * 7, "w": a * 9})
     assert found == [
         ("x", "same", "x", False),
         ("s", "differs", "s", True),
@@ -47,20 +47,20 @@ def test_only_the_first_that_differs_is_marked():
     ]
 
 
-def test_what_is_returned_must_be_just_that():
+def test_the_result_is_compared_with_the_result_only():
     a, b = tensor(3, 3), tensor(3, 3, seed=1)
-    assert hows({RETURNED: a}, {"x": a, RETURNED: b}) == [(RETURNED, "differs", RETURNED, True)]
-    assert hows({RETURNED: b.T}, {RETURNED: b}) == [(RETURNED, "differs", RETURNED, True)]
-    assert hows({RETURNED: b}, {RETURNED: b}) == [(RETURNED, "same", RETURNED, False)]
+    assert summaries({RETURNED: a}, {"x": a, RETURNED: b}) == [(RETURNED, "differs", RETURNED, True)]
+    assert summaries({RETURNED: b.T}, {RETURNED: b}) == [(RETURNED, "differs", RETURNED, True)]
+    assert summaries({RETURNED: b}, {RETURNED: b}) == [(RETURNED, "same", RETURNED, False)]
 
 
-def test_the_reference_traced_beside_itself_is_the_same_throughout():
+def test_the_reference_compared_with_itself_is_the_same_throughout():
     for exercise in course().exercises:
         found = run_traced(exercise)
         assert all(row.how == "same" for row in compare(found, found)), exercise.id
 
 
-def test_a_head_s_trace_holds_its_locals_its_modules_outputs_and_the_result():
+def test_the_trace_of_a_head_holds_its_locals_its_modules_outputs_and_the_result():
     found = run_traced(course().exercise("3.3-head"))
     names = list(found)
     assert names[0] == "x"
@@ -70,7 +70,7 @@ def test_a_head_s_trace_holds_its_locals_its_modules_outputs_and_the_result():
     assert torch.allclose(found["weights"] @ found["v"], found[RETURNED])
 
 
-def test_tracing_stops_with_its_call():
+def test_tracing_stops_after_its_call():
     import sys
 
     from gptladder.course.source import packages
@@ -80,7 +80,7 @@ def test_tracing_stops_with_its_call():
     assert not torch.nn.modules.module._global_forward_hooks
 
 
-def test_the_lines_show_both_where_they_part():
+def test_the_lines_show_both_tensors_where_they_differ():
     a = tensor(2, 3)
     lines = list(trace_lines(compare({"x": a, "s": a * 2}, {"x": a, "s": a})))
     assert lines[0].rstrip().endswith("same")
@@ -89,7 +89,7 @@ def test_the_lines_show_both_where_they_part():
     assert "the line that makes s" in lines[3]
 
 
-def test_where_the_result_is_right_no_step_is_accused():
+def test_where_the_result_is_right_no_step_is_called_wrong():
     a = tensor(2, 3)
-    found = hows({"x": a, "s": a * 2, RETURNED: a * 3}, {"x": a, "s": a * 7, RETURNED: a * 3})
+    found = summaries({"x": a, "s": a * 2, RETURNED: a * 3}, {"x": a, "s": a * 7, RETURNED: a * 3})
     assert found == [("x", "same", "x", False), ("s", "unknown", None, False), (RETURNED, "same", RETURNED, False)]

@@ -33,7 +33,7 @@ def home(tmp_path):
 
 
 def tree(folder):
-    """Everything in a folder but the lock, which is ours."""
+    """Return everything in a folder except the lock, which we write ourselves."""
     paths = [path for path in folder.rglob("*") if path.name != LOCK]
     return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
@@ -80,7 +80,7 @@ def test_the_judge_never_imports_the_learners_code(project, examiner):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     for mine in (False, True):
         assert project.examine(examiner, HEAD, mine).passed
-    assert (project.folder / "effect").exists(), "it was run, elsewhere"
+    assert (project.folder / "effect").exists(), "it was run, in another process"
     assert "an_effect" not in sys.modules
     assert not [name for name in sys.modules if name.partition(".")[0] in ("mygpt", "mutant")]
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
@@ -118,7 +118,7 @@ def test_a_worker_that_cannot_be_started(project):
     assert "gptladder doctor" in verdict.problem
 
 
-def test_a_stopped_examiner_begins_again(project):
+def test_an_examiner_that_was_stopped_starts_again(project):
     examiner = Examiner()
     assert examiner.examine(project.folder, head()).passed
     examiner.stop()
@@ -131,8 +131,7 @@ def test_a_project_given_by_a_relative_path(project, examiner, monkeypatch, tmp_
     assert examiner.examine(project.folder.relative_to(tmp_path), head()).passed
 
 
-def test_children_write_where_they_are_told(project, tmp_path):
-    """And leave nothing there."""
+def test_children_write_to_the_scratch_folder_and_leave_nothing_there(project, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     project.body(HEAD, "import os\nos.abort()")
@@ -143,7 +142,7 @@ def test_children_write_where_they_are_told(project, tmp_path):
 
 
 def test_swapped_names_are_told_but_a_tensor_in_the_wrong_place_is_still_wrong(project, examiner):
-    """Scores the other way round, and a mask that is made on the CPU whatever the device."""
+    """Queries and keys change places, and the mask is made on the CPU whatever the device."""
     body = """
 q, k, v = self.query(x), self.key(x), self.value(x)
 scores = k @ q.mT / self.head_size**0.5

@@ -33,7 +33,7 @@ WITHOUT_FORK = (  # the command that a worker is run under: Python itself, which
 
 @pytest.mark.slow
 def test_without_fork_it_works_the_same_way(project):
-    """Each child loads torch itself, which its time does not count."""
+    """Each child loads torch itself, and the time for that does not count."""
     right = text_of_body(project.text(FILE), "Head.forward")
     with Examiner(seconds=20.0, wrap=WITHOUT_FORK) as examiner:
         project.body(HEAD, f"import threading, time\nthreading.Thread(target=time.sleep, args=(99,)).start()\n{right}")
@@ -52,13 +52,13 @@ def test_without_fork_it_works_the_same_way(project):
 
 
 def endless(project):
-    """A project whose Head.forward says that it has begun, and never ends."""
+    """Make Head.forward endless; return the file that it writes first, so that a test sees it has begun."""
     project.body(HEAD, "open('begun', 'w')\nwhile True: pass")
     return project.folder / "begun"
 
 
 def until(condition, seconds=60.0):
-    """Waits for it; whether it came."""
+    """Wait until the condition is true; return whether it became true in time."""
     began = time.monotonic()
     while not condition() and time.monotonic() - began < seconds:
         time.sleep(0.02)
@@ -91,7 +91,7 @@ def test_an_interrupt_ends_the_child_too(project):
 
 @linux
 def test_a_worker_that_is_killed_takes_its_child_along(project, examiner):
-    """And the job is done by the next worker, here until its time is up."""
+    """The next worker gets the job again; here it runs until its time is up."""
     begun = endless(project)
     before, examiner.seconds = examiner.seconds, 2.0
     seen = []
