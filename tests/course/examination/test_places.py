@@ -64,8 +64,8 @@ def test_nothing_is_said_where_there_are_no_own_lines_or_no_raise_of_the_starter
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (f"{RAISE}  # here\nreturn x", "so your own lines below it are never reached; remove that line"),
-        (f"q = self.query(x)\n{RAISE}  # here\nreturn q", "so your own lines below it are never reached; remove that line"),
+        (f"{RAISE}  # here\nreturn x", "so your own lines below it are not reached; remove that line"),
+        (f"q = self.query(x)\n{RAISE}  # here\nreturn q", "so your own lines below it are not reached; remove that line"),
         (
             f"q = self.query(x)\n{RAISE}  # here",
             "below your own lines, so the function ends there with an error; remove that line",

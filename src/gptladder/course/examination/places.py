@@ -73,7 +73,7 @@ def leftover_raise(project: Path, exercise: Exercise) -> str | None:
     stands = f'`raise NotImplementedError("exercise {exercise.id}")` still stands in {file}:{line}'
     own = [node for node in function.body if node not in raises and not _does_nothing(node)]
     if any(node.lineno > line for node in own):
-        return f"{stands}, so your own lines below it are never reached; remove that line"
+        return f"{stands}, so your own lines below it are not reached; remove that line"
     if own:
         return f"{stands}, below your own lines, so the function ends there with an error; remove that line"
     scope = next(node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef) and function in node.body)
