@@ -113,15 +113,15 @@ def test_the_small_course_reads():
         ('id = "1.2"', 'id = "2.2"', "lesson 2.2: 2 is not in the course"),
         ('objectives = ["1.2a"]', 'objectives = ["1.2b"]', "exercise 1.2-encode: 1.2b is not in the course"),
         ('id = "1.2-encode"', 'id = "1.3-encode"', "exercise 1.3-encode: 1.3 is not in the course"),
-        ('objective = "1.2a"', 'objective = "1.9a"', "no question of the kind 'explain' serves it"),
-        ('verb = "explain"', 'verb = "trace"', "no question of the kind 'trace' serves it"),
+        ('objective = "1.2a"', 'objective = "1.9a"', "no question of the kind 'explain' asks for it"),
+        ('verb = "explain"', 'verb = "trace"', "no question of the kind 'trace' asks for it"),
         ('verb = "explain"', 'verb = "guess"', "guess is not in the course"),
-        ('kind = "explain"', 'kind = "trace"', "no question of the kind 'explain' serves it"),
-        ('  { says = "c", thinks = "t", feedback = "f" },\n', "", "at least three wrong ones"),
+        ('kind = "explain"', 'kind = "trace"', "no question of the kind 'explain' asks for it"),
+        ('  { says = "c", thinks = "t", feedback = "f" },\n', "", "at least three `wrong` choices"),
         ('says = "c"', 'says = "So."', "all different"),
         ('says = "c"', 'said = "c"', "unknown said"),
         ("[[question]]", '[[lesson]]\nid = "1.3"\ntitle = "Empty"\n[[question]]', "lesson 1.3: it has no objective"),
-        ("[[question]]", '[[lesson]]\nid = "1.2"\ntitle = "Again"\n[[question]]', "1.2 stands there twice"),
+        ("[[question]]", '[[lesson]]\nid = "1.2"\ntitle = "Again"\n[[question]]', "1.2 is in it twice"),
         ("version = 1", "version =", "course.toml"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_course_that_contradicts_itself_is_refused_in_words(old, new, words):
 def test_what_is_drawn_has_no_choices_and_what_is_judged_has_an_exhibit():
     def question(**changes):
         fields = {"id": "1.2a-1", "objective": "1.2a", "kind": "judge", "ask": "?", "because": "b", "answer": "x"}
-        wrong = tuple(outline.Wrong(says, "t", "f") for says in "abc")
+        wrong = tuple(outline.WrongChoice(says, "t", "f") for says in "abc")
         return outline.Question(**{**fields, "wrong": wrong, **changes})
 
     with pytest.raises(CourseError, match="exhibit"):
