@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gptladder.course.questions.blanks import read_answer
-from gptladder.course.questions.draws import DRAWN as ALL
+from gptladder.course.questions.draws import DRAWS as ALL
 from gptladder.course.questions.draws.module_5 import LEVELS
 from gptladder.course.questions.exhibits import measured
 from gptladder.model.ladder import RECIPES
@@ -93,7 +93,7 @@ def solve_packed_batch(shown, blanks):
         "shape of x": (B, T),
         "examples in one block": T,
         "examples in one batch": B * T,
-        "most tokens that one example predicts from": T,
+        "longest context of an example, in tokens": T,
         "examples in the whole training": steps * B * T,
     }
     wrong = [
@@ -114,14 +114,14 @@ def solve_split_text(shown, blanks):
         "training tokens": train,
         "validation tokens": validation,
         "validation targets": validation - 1,
-        "whole blocks of the validation split, without overlap": (validation - 1) // T,
-        "readings of the training split": steps * B * T / train,
+        "whole blocks in the validation split, without overlap": (validation - 1) // T,
+        "how many times the training split is read, on average": steps * B * T / train,
     }
     wrong = [
         ("validation targets", validation),
-        ("whole blocks of the validation split, without overlap", -(-validation // T) + 1),
-        ("readings of the training split", steps * B * T / N),
-        ("readings of the training split", steps * B / train),
+        ("whole blocks in the validation split, without overlap", -(-validation // T) + 1),
+        ("how many times the training split is read, on average", steps * B * T / N),
+        ("how many times the training split is read, on average", steps * B / train),
     ]
     return right, wrong
 
@@ -138,7 +138,7 @@ def solve_uniform(shown, blanks):
 def solve_surprise(shown, blanks):
     p = shown.after("p(target)")
     losses = [-math.log(one) for one in p]
-    back = "the one p(target) that would give this loss at every position"
+    back = "p(target) that, if it were the same at every position, would give this loss"
     mean = sum(losses) / 3
     right = {"loss at position 0": losses[0], "loss at position 1": losses[1], "loss of the three": mean, back: math.exp(-mean)}
     wrong = [
@@ -201,12 +201,12 @@ def solve_new_row(shown, blanks):
         key("after", 0, r, 0): dot(row, channel[0]),
         key("after", 0, r, 1): dot(row, channel[1]),
         key("after", *other): sum(channel[other[2]][: other[1] + 1]) / (other[1] + 1),
-        "number of positions that receive something else": 1,
+        "number of positions whose result changes": 1,
     }
     wrong = [
         (key("before", 0, r, c), sum(channel[c][: r + 1])),
         (key("after", 0, r, 0), right[key("before", 0, r, 0)]),
-        ("number of positions that receive something else", 4 - r if r < 3 else 4),
+        ("number of positions whose result changes", 4 - r if r < 3 else 4),
     ]
     return right, wrong
 
@@ -297,10 +297,10 @@ def solve_head_shapes(shown, blanks):
 def solve_heads_losses(shown, blanks):
     steps = [int(step) for step in shown.after("step")]
     one, four = (dict(zip(steps, shown.after(name), strict=True)) for name in ("one head of 32", "four heads of 8"))
-    lead, often = (next(b.name for b in blanks if b.name.startswith(start)) for start in ("lead of", "how many times"))
-    s, n = int(lead.split()[-1]), int(re.search(r"make (\d+) characters", often).group(1))
+    lead, often = (next(b.name for b in blanks if b.name.startswith(start)) for start in ("by how much", "factor by which"))
+    s, n = int(lead.split()[-1]), int(re.search(r"give (\d+) characters", often).group(1))
     end = steps[-1]
-    first = "first of these steps at which four heads are below the end of one"
+    first = "first of these steps at which four heads are below the last loss of one head"
     right = {
         lead: one[s] - four[s],
         first: min(step for step in steps if four[step] < one[end]),
@@ -381,7 +381,7 @@ def solve_scaled_up(shown, blanks):
         "parameters of one block": block,
         "parameters of the model": L * block + 2 * V * C + T * C + 2 * C,
         "tokens in a step": B * T,
-        "times that one block grows when n_embd is doubled": (48 * C**2 + 20 * C) / block,
+        "factor by which one block grows when n_embd is doubled": (48 * C**2 + 20 * C) / block,
     }
     wrong = [
         (heads, (C, C // H)),
@@ -391,7 +391,7 @@ def solve_scaled_up(shown, blanks):
         ("parameters of the model", L * block),
         ("parameters of the model", L * block + 2 * V * C + 2 * C),
         ("tokens in a step", B),
-        ("times that one block grows when n_embd is doubled", 2),
+        ("factor by which one block grows when n_embd is doubled", 2),
     ]
     return right, wrong
 
@@ -411,7 +411,7 @@ def solve_losses_of_texts(shown, blanks):
     by_name = dict(zip(reversed(LEVELS), losses, strict=True))
     right = {f"validation loss of text {letter}": by_name[name] for letter, name in names.items()}
     small, large = (int(table[by_name[name]][0].replace(",", "")) for name in ("layernorm", "gpt"))
-    times = next(b.name for b in blanks if b.name.startswith("how many times"))
+    times = next(b.name for b in blanks if b.name.startswith("parameters of the model"))
     tokens = next(b.name for b in blanks if b.name.startswith("tokens that"))
     perplexity = next(b.name for b in blanks if b.name.startswith("perplexity"))
     loss = float(perplexity.split()[-1])
@@ -444,7 +444,7 @@ def solve_raw_text_to_text(shown, blanks):
         key("logits", 0, t, v): weight[last][v],
         "id of the first new token": characters.index(text[3]),
         "its probability at temperature 1": p[0],
-        "shape of the tokens read for the second new one": (1, 4),
+        "shape of the tokens that the model reads to predict the second new token": (1, 4),
         "prompt and new characters as text": text,
     }
     column = [row[last] for row in weight]
@@ -453,7 +453,7 @@ def solve_raw_text_to_text(shown, blanks):
         ("shape of logits", (1, 5)),
         ("id of the first new token", column.index(max(column))),
         ("its probability at temperature 1", 1),
-        ("shape of the tokens read for the second new one", (1, 1)),
+        ("shape of the tokens that the model reads to predict the second new token", (1, 1)),
         ("prompt and new characters as text", text[::-1]),
     ]
     return right, wrong

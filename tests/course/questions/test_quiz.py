@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptladder.course import outline
-from gptladder.course.outline import CourseError, Question, Wrong
+from gptladder.course.outline import CourseError, Question, WrongChoice
 from gptladder.course.questions import quiz
 
-WRONG = tuple(Wrong(f"wrong {i}", f"thinks {i}", f"look at {i}.") for i in range(4))
+WRONG = tuple(WrongChoice(f"wrong {i}", f"thinks {i}", f"look at {i}.") for i in range(4))
 CHOICE = Question("2.2c-9", "2.2c", "judge", "Which?", "Because.", answer="right", wrong=WRONG, exhibit="norm_of_the_stream")
 DRAWN = Question("2.1c-9", "2.1c", "calculate", "How much?", "Because.", draw="uniform")
 JSON = st.recursive(
@@ -49,7 +49,7 @@ def test_a_wrong_choice_has_its_feedback_and_the_misconception():
 def test_what_is_none_of_the_choices_is_wrong_in_words(answer):
     marked = quiz.mark(CHOICE, answer, 1)
     assert (marked.right, marked.thinks) == (False, "")
-    assert "none of the choices" in marked.feedback
+    assert "not one of the choices" in marked.feedback
 
 
 def test_choices_stand_in_an_order_of_the_learners_own():
@@ -92,8 +92,10 @@ def test_a_gap_that_cannot_be_read_says_why_and_one_left_out_too():
     del answers["probability of each character"]
     marked = quiz.mark(DRAWN, {**answers, "loss": "ln 65", "not asked": "1"}, 7)
     problems = {blank.name: blank.problem for blank in marked.blanks if blank.problem}
-    assert problems["loss"] == "'ln 65' cannot be read as a number; write one such as 4.174 or 3/4"
-    assert problems["probability of each character"].startswith("give a number")
+    assert problems["loss"] == (
+        "'ln 65' cannot be read as a number: type it in digits, such as 4.174 or 3/4, with or without the unit nats."
+    )
+    assert problems["probability of each character"].startswith("Nothing was typed: type a number")
     assert not marked.right
 
 
@@ -178,3 +180,19 @@ def test_asking_for_help_loads_no_torch():
     script = "import sys; from gptladder.course.questions import quiz; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr
+
+
+def test_no_question_loads_the_compiler_of_torch():
+    """Loading it takes 2 seconds, in which a learner waits for a question of arithmetic."""
+    script = """
+import sys
+from gptladder.course.outline import course
+from gptladder.course.questions import quiz
+for lesson in course().lessons:
+    for item in quiz.items(lesson.id, 1):
+        answer = {blank.name: blank.answer_text for blank in item.blanks} or item.question.answer
+        assert quiz.mark(item.question, answer, 1).right, item.question.id
+print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules], "torch" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "[] True"), result.stderr

@@ -1,1 +1,1 @@
-"""A lesson's questions: choices, numbers drawn for each learner, exhibits to judge."""
+"""The questions of a lesson: choices, gaps with numbers drawn for each learner, and exhibits to judge."""

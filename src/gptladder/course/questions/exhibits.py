@@ -1,10 +1,16 @@
-"""What is shown before a question of judgement: real samples, curves and programs, of which one is wrong in a known way."""
+"""What a learner has to judge: real samples, curves and programs, one of which is wrong in a known way.
+
+Programs and lines of code are found in the files of the package by what they do, and shown without comments. So the wording of
+the reference is free, and a line that is gone is a CourseError.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,12 +26,12 @@ if TYPE_CHECKING:
     from ...model.gpt import GPT
 
 MEASURED = Path(__file__).parent / "exhibits.json"
-WIDTH = 92  # of a sample's line
+WIDTH = 92  # characters in a line of a sample
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that a model wrote, and what the model was."""
+    """A text that a model wrote, and facts about the model."""
 
     rung: str
     steps: int
@@ -35,8 +41,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Losses after a step; no training loss before the first."""
+class CurvePoint:
+    """The losses at a step. There is no training loss before the first step."""
 
     step: int
     training: float | None
@@ -45,39 +51,39 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured once and is shipped, since it takes minutes to make: see `about` in exhibits.json."""
+    """The samples and curves of exhibits.json, which were measured once since they take minutes; its `about` says how."""
 
     samples: Mapping[str, Sample]
-    curves: Mapping[str, tuple[Row, ...]]
+    curves: Mapping[str, tuple[CurvePoint, ...]]
 
 
 @cache
 def measured() -> Measured:
-    """Of exhibits.json what is shown."""
+    """Return what exhibits.json holds."""
     content = json.loads(MEASURED.read_text(encoding="utf-8"))
     samples = {
         name: Sample(*(found[key] for key in ("rung", "steps", "parameters", "loss", "text")))
         for name, found in content["samples"].items()
     }
-    curves = {name: tuple(Row(*row) for row in found["rows"]) for name, found in content["curves"].items()}
+    curves = {name: tuple(CurvePoint(*row) for row in found["rows"]) for name, found in content["curves"].items()}
     return Measured(samples, curves)
 
 
 def quoted(text: str, count: int, start: int = 0) -> list[str]:
-    """Some lines of a text from the one numbered `start`, behind a bar, long ones broken; empty ones are left out."""
+    """Return `count` lines of a text from line `start` on, each behind a bar. Long lines are broken, empty ones left out."""
     found = [line[i : i + WIDTH] for line in text.splitlines() for i in range(0, len(line), WIDTH)]
     return [f"  | {line}".rstrip() for line in found[start : start + count]]
 
 
 def bigram_sample() -> str:
-    """2.2c: a trained bigram's text."""
+    """2.2c: the text of a trained bigram."""
     sample = measured().samples["bigram"]
     title = f"Written by a bigram, {sample.steps:,} steps, validation loss {sample.loss:.3f}, temperature 1:"
     return "\n".join([title, *quoted(sample.text, 16)])
 
 
 def four_samples() -> str:
-    """2.2c: a trained bigram's text among three others."""
+    """2.2c: the text of a trained bigram among three others."""
     parts = []
     for letter, name in zip("ABCD", ("layernorm", "untrained", "bigram", "unshifted"), strict=True):
         parts += [f"Text {letter}", *quoted(measured().samples[name].text, count=6, start=3), ""]
@@ -85,18 +91,18 @@ def four_samples() -> str:
 
 
 def bigram_curves() -> str:
-    """2.2c: three trainings of the same table, of which one has a mistake in its code and one too little text."""
-    parts = ["Three trainings of the bigram table by the same recipe: t training loss, v validation, * both."]
+    """2.2c: three trainings of the same table, one with a mistake in its code and one with too little text."""
+    parts = ["Three trainings of the bigram table by the same recipe (t training loss, v validation loss, * both):"]
     for letter, name in zip("ABC", ("bigram", "unshifted", "small"), strict=True):
         parts += ["", f"Run {letter}", *plot(measured().curves[name])]
     return "\n".join(parts)
 
 
-def plot(rows: tuple[Row, ...], highest: float = 4.5, lines: int = 9) -> list[str]:
-    """Losses over steps, as letters, then as numbers."""
-    found = [[" "] * len(rows) for _ in range(lines + 1)]
-    for i, row in enumerate(rows):
-        for loss, letter in ((row.training, "t"), (row.validation, "v")):
+def plot(points: tuple[CurvePoint, ...], highest: float = 4.5, lines: int = 9) -> list[str]:
+    """Return lines of text: the losses over the steps, first as letters, then as numbers."""
+    found = [[" "] * len(points) for _ in range(lines + 1)]
+    for i, point in enumerate(points):
+        for loss, letter in ((point.training, "t"), (point.validation, "v")):
             if loss is not None:
                 level = found[round(loss / highest * lines)]
                 level[i] = letter if level[i] == " " else "*"
@@ -105,20 +111,22 @@ def plot(rows: tuple[Row, ...], highest: float = 4.5, lines: int = 9) -> list[st
         for level in range(lines, -1, -1)
     ]
     numbers = {
-        "step": [str(row.step) for row in rows],
-        "training": ["" if row.training is None else f"{row.training:.3f}" for row in rows],
-        "validation": [f"{row.validation:.3f}" for row in rows],
+        "step": [str(point.step) for point in points],
+        "training": ["" if point.training is None else f"{point.training:.3f}" for point in points],
+        "validation": [f"{point.validation:.3f}" for point in points],
     }
     return [*drawn, *(f"  {name:<10}  {''.join(f'{cell:>7}' for cell in cells)}" for name, cells in numbers.items())]
 
 
-def _body(file: str, name: str) -> str:
-    return textwrap.indent(text_of_body((PACKAGE / file).read_text(encoding="utf-8"), name).rstrip(), "    ")
+def program(file: str, name: str) -> str:
+    """Return the body of a function of the package, indented and without comments."""
+    body = ast.parse(text_of_body((PACKAGE / file).read_text(encoding="utf-8"), name))
+    return textwrap.indent(ast.unparse(body), "    ")
 
 
 def pre_and_post_norm() -> str:
-    """4.3b: the two blocks of this package, without their names."""
-    programs = [_body("model/controls.py", "PostNormBlock.forward"), _body("model/block.py", "Block.forward")]
+    """4.3b: the forward methods of this package's two blocks, without their names."""
+    programs = [program("model/controls.py", "PostNormBlock.forward"), program("model/block.py", "Block.forward")]
     return "\n\n".join(f"Program {letter}\n{text}" for letter, text in zip("AB", programs, strict=True))
 
 
@@ -130,12 +138,29 @@ NORM_OF_THE_STREAM = """\
 
 
 def norm_of_the_stream() -> str:
-    """4.3b: a block whose norms stand on the residual road itself."""
+    """4.3b: a block that normalises the residual stream itself."""
     return f"A learner's Block.forward. It runs, its shapes are right, and its loss falls.\n{NORM_OF_THE_STREAM}"
 
 
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Inside, torch computes without gradients, with random numbers of its own, and with one thread.
+
+    Several threads gain nothing on tensors this small, and they wait for each other for seconds where other programs run.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def streams() -> str:
-    """4.3b: what a pre-norm and a post-norm block leave behind them, block after block, in untrained models."""
+    """4.3b: the spread of what leaves each block, in an untrained pre-norm and an untrained post-norm model."""
     import torch
 
     from ...model.block import Block
@@ -143,9 +168,9 @@ def streams() -> str:
     from ...model.controls import PostNormBlock
 
     config = GPTConfig(vocab_size=65, block_size=16, n_layer=8, n_head=4, n_embd=64, dropout=0)
-    lines = ["Eight untrained blocks in a row. Of what leaves each of them: the spread of a token's channels", ""]
+    lines = ["Two models of eight untrained blocks in a row. The spread of a token's channels after each block:", ""]
     lines.append(f"  {'after block':<14}" + "".join(f"{i:>8}" for i in range(1, 9)))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with isolated():
         for letter, kind in (("A", PostNormBlock), ("B", Block)):
             torch.manual_seed(1)
             x, spreads = torch.randn(4, 16, 64), []
@@ -156,60 +181,65 @@ def streams() -> str:
     return "\n".join(lines)
 
 
-LINES = (  # file, and what the line begins with
-    ("model/gpt.py", "return self.token(tokens) + "),
-    ("training/plan.py", "model.compile("),
-    ("model/attention.py", "return softmax(scores.masked_fill("),
-    ("sampling/decoding.py", "logits = model(context[:, known:], positions)"),
-    ("training/plan.py", "with torch.autocast("),
-    ("model/block.py", "x = x + self.attention("),
-    ("model/block.py", "hidden = torch.relu("),
-    ("training/plan.py", "for some_x, some_y in zip("),
-)
-LINE_NOTES = (
-    "an embedding's output",
-    "before a training",
-    "attention weights; future is the upper triangle",
-    "in the sampler: known tokens stand in the caches",
-    "around the model's forward; dtype is bfloat16",
-    "in a block",
-    "in a feed-forward",
-    "in a training step: a batch in slices, their gradients added up",
+@dataclass(frozen=True)
+class LineOfCode:
+    """A line of the package, given by what it calls, and a note on where it stands."""
+
+    where: str  # a file, or a folder whose files are searched in the order of their names
+    calls: str
+    note: str
+
+
+LINES = (
+    LineOfCode("model/gpt.py", "self.position", "the output of an embedding"),
+    LineOfCode("training", "model.compile", "before a training"),
+    LineOfCode("model/attention.py", "scores.masked_fill", "attention weights; `future` is the upper triangle"),
+    LineOfCode("sampling/decoding.py", "model", "in the sampler; the `known` first tokens are in the caches"),
+    LineOfCode("training", "torch.autocast", "around the model's forward; dtype is bfloat16"),
+    LineOfCode("model/block.py", "self.attention", "in a block"),
+    LineOfCode("model/block.py", "torch.relu", "in a feed-forward"),
+    LineOfCode("training", "x.chunk", "in a training step: a batch in slices, whose gradients are added up"),
 )
 
 
 def lines_of_code() -> str:
     """5.2b: lines of this package; some make the model, some make it fast."""
     shown = ["Eight lines of this package:"]
-    for number, ((file, begins), note) in enumerate(zip(LINES, LINE_NOTES, strict=True), start=1):
-        shown += [f"{number}  {line_of(file, begins)}", f"       {note}"]
+    for number, line in enumerate(LINES, start=1):
+        shown += [f"{number}  {line_that_calls(line.where, line.calls)}", f"       {line.note}"]
     return "\n".join(shown)
 
 
-def line_of(file: str, begins: str) -> str:
-    """The first line of a file of the package that begins so, without its comment. CourseError if there is none."""
-    for line in (PACKAGE / file).read_text(encoding="utf-8").splitlines():
-        if line.strip().startswith(begins):
-            return line.split("  #")[0].strip()
-    raise CourseError(f"{file}: no line begins with {begins!r}")
+def line_that_calls(where: str, called: str) -> str:
+    """Return the first statement in a file or folder of the package that calls this. CourseError if there is none."""
+    place = PACKAGE / where
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == called]
+        if calls:
+            first = min(calls, key=lambda call: call.lineno)
+            around = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and first in ast.walk(node)]
+            innermost = max(around, key=lambda statement: statement.lineno)
+            return ast.unparse(innermost).splitlines()[0]  # of a `with` or a `for` only the head
+    raise CourseError(f"{where}: nothing calls {called!r}")
 
 
 def changes() -> str:
-    """5.2b: what becomes of the logits when one thing of a model is changed."""
+    """5.2b: how far the logits of a model move when one thing in it is changed."""
     import torch
 
-    lines = ["One GPT, the same tokens. One thing is changed: by how much does a logit move at most?", ""]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    lines = ["One GPT, the same tokens. One thing is changed each time: how far does a logit move at most?", ""]
+    with isolated():
         tokens = torch.randint(65, (2, 16), generator=torch.Generator().manual_seed(1))
         logits = _small_gpt()(tokens)
-        lines.append(f"  {'(the spread of the logits as they are)':<48}{logits.std().item():>10.1e}")
+        lines.append(f"  {'(standard deviation of the unchanged logits)':<48}{logits.std().item():>10.1e}")
         for what, changed in _changed_logits(tokens).items():
             lines.append(f"  {what:<48}{(changed - logits).abs().max().item():>10.1e}")
     return "\n".join(lines)
 
 
 def _small_gpt() -> GPT:
-    """A GPT whose logits spread over about 1, the same each time. It sets torch's seed."""
+    """Return a GPT whose logits have a spread of about 1, the same GPT each time. This sets torch's seed."""
     import torch
 
     from ...model.config import GPTConfig
@@ -224,6 +254,7 @@ def _small_gpt() -> GPT:
 
 
 def _changed_logits(tokens: Tensor) -> dict[str, Tensor]:
+    """Return the logits of each changed model."""
     import torch
 
     from ...model.attention import Head, softmax
@@ -247,7 +278,7 @@ def _changed_logits(tokens: Tensor) -> dict[str, Tensor]:
     plain = exchange(_small_gpt(), {Block: lambda block: with_weights_of(block, PlainBlock(config))})
     return {
         "attention as one fused call": fused(tokens),
-        "a key/value cache, token after token": torch.cat(one_by_one, dim=1),
+        "a key/value cache, one token at a time": torch.cat(one_by_one, dim=1),
         "weights and products in bfloat16": _small_gpt().bfloat16()(tokens).double(),
         "every token at position 0": _small_gpt()(tokens, torch.zeros(tokens.size(1), dtype=torch.int64)),
         "no causal mask": unmasked(tokens),

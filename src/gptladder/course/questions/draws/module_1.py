@@ -1,4 +1,4 @@
-"""Questions of module 1: real tensors with gaps, the answers computed by the reference when asked.
+"""Questions of module 1: real tensors with gaps. The reference computes the answers when a question is drawn.
 
 The same seed draws the same question on every machine, so an answer can be marked again later.
 B batch, T time, C channels, D head size, V vocabulary.
@@ -6,31 +6,20 @@ B batch, T time, C channels, D head size, V vocabulary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ..blanks import (
-    Dice,
-    Drawn,
-    line,
-    lines,
-    real,
-    shape_of,
-    whole,
-)
-
-if TYPE_CHECKING:
-    pass
+from ..blanks import GapText, real_number, shape_of, whole_number
+from ..stable_random import StableRandom
+from .tables import line, lines
 
 
-def packed_batch(seed: int) -> Drawn:
-    """1.2c: how many examples a batch holds."""
+def packed_batch(seed: int) -> GapText:
+    """1.2c: the number of examples in a batch."""
     import torch
 
     from ....batches import Batches
 
-    dice = Dice(seed)
-    T, B = dice.until(lambda: (dice.between(5, 40), dice.between(4, 48)), lambda sizes: abs(sizes[0] - sizes[1]) > 2)
-    steps = 50 * dice.between(4, 60)
+    rng = StableRandom(seed)
+    T, B = rng.until(lambda: (rng.between(5, 40), rng.between(4, 48)), lambda sizes: abs(sizes[0] - sizes[1]) > 2)
+    steps = 50 * rng.between(4, 60)
     x, y = Batches(torch.arange(1000), B, T).get_batch("train", torch.Generator().manual_seed(0))
     shown = lines(
         line("block_size", str(T), note="tokens in a block"),
@@ -41,47 +30,54 @@ def packed_batch(seed: int) -> Drawn:
     )
     blanks = (
         shape_of("x", x, f"A batch is batch_size blocks of block_size tokens: ({B}, {T})."),
-        whole("examples in one block", y[0].numel(), f"Each of the {T} positions predicts the token after it."),
-        whole("examples in one batch", y.numel(), f"{B} blocks of {T} examples each: {B} x {T}."),
-        whole("most tokens that one example predicts from", T, "The last position of a block sees the whole block."),
-        whole("examples in the whole training", steps * y.numel(), f"{steps} steps of {y.numel()} examples."),
+        whole_number("examples in one block", y[0].numel(), f"Each of the {T} positions predicts the token after it."),
+        whole_number("examples in one batch", y.numel(), f"{B} blocks of {T} examples each: {B} x {T}."),
+        whole_number(
+            "longest context of an example, in tokens", T, "The last position of a block is predicted from the whole block."
+        ),
+        whole_number(
+            "examples in the whole training",
+            steps * y.numel(),
+            f"{steps} steps of {y.numel()} examples: {steps} x {y.numel()}.",
+        ),
     )
-    return Drawn(shown, blanks)
+    return GapText(shown, blanks)
 
 
-def split_text(seed: int) -> Drawn:
-    """1.2c: from the length of a text to its splits, blocks and readings."""
+def split_text(seed: int) -> GapText:
+    """1.2c: the splits and blocks of a text, and how many times it is read."""
     import torch
 
     from ....batches import Batches
 
-    dice = Dice(seed)
-    N, T, B, steps = dice.between(20_000, 90_000), dice.between(9, 64), dice.between(6, 40), 50 * dice.between(2, 20)
+    rng = StableRandom(seed)
+    N, T, B, steps = rng.between(20_000, 90_000), rng.between(9, 64), rng.between(6, 40), 50 * rng.between(2, 20)
     batches = Batches(torch.arange(N), B, T)
     train, validation = len(batches.splits["train"]), len(batches.splits["validation"])
     blocks = [block for _, y in batches.all_blocks("validation") for block in y]
     targets = sum(len(block) for block in blocks)
     shown = lines(
-        line("text", str(N), note="tokens, 90 % of them (rounded down) to train on"),
+        line("text", str(N), note="tokens; 90 % of them (rounded down) are for training"),
         line("block_size", str(T)),
         line("batch_size", str(B)),
         line("steps", str(steps)),
     )
     blanks = (
-        whole("training tokens", train, f"0.9 x {N}, rounded down."),
-        whole("validation tokens", validation, f"What is left: {N} - {train}."),
-        whole("validation targets", targets, "Every token of the split but its first is predicted once."),
-        whole(
-            "whole blocks of the validation split, without overlap",
+        whole_number("training tokens", train, f"0.9 x {N}, rounded down."),
+        whole_number("validation tokens", validation, f"What is left: {N} - {train}."),
+        whole_number("validation targets", targets, "Every token of the split except the first is predicted once."),
+        whole_number(
+            "whole blocks in the validation split, without overlap",
             sum(len(block) == T for block in blocks),
-            f"{targets} targets / {T}, rounded down; what is left is a shorter last block.",
+            f"{targets} targets / {T}, rounded down; the rest makes a shorter last block.",
         ),
-        real("readings of the training split", steps * B * T / train, f"{steps} x {B} x {T} tokens drawn / {train} there are."),
+        real_number(
+            "how many times the training split is read, on average",
+            steps * B * T / train,
+            f"{steps} x {B} x {T} tokens are drawn from {train}: divide.",
+        ),
     )
-    return Drawn(shown, blanks)
+    return GapText(shown, blanks)
 
 
-DRAWS = (
-    packed_batch,
-    split_text,
-)
+DRAWS = (packed_batch, split_text)

@@ -1,4 +1,4 @@
-"""Questions of module 3: real tensors with gaps, the answers computed by the reference when asked.
+"""Questions of module 3: real tensors with gaps. The reference computes the answers when a question is drawn.
 
 The same seed draws the same question on every machine, so an answer can be marked again later.
 B batch, T time, C channels, D head size, V vocabulary.
@@ -9,84 +9,76 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..blanks import (
-    Dice,
-    Drawn,
-    at,
-    called,
-    doubles,
-    line,
-    lines,
-    products,
-    real,
-    shape_of,
-    small_config,
-    table,
-    whole,
-    with_weights,
-    without_weights,
-)
+from ..blanks import GapText, entry_name, entry_of, real_number, shape_of, whole_entry_of, whole_number
+from ..stable_random import StableRandom
+from .small_models import build, build_with_weights, doubles, parameter_count, small_config
+from .tables import line, lines, table, weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def new_row(seed: int) -> Drawn:
-    """3.2c: one row of the weights is changed, and so is what one position receives."""
+def new_row(seed: int) -> GapText:
+    """3.2c: one row of the weights changes, and with it what one position receives."""
     from ....model.attention import causal_softmax
     from ....model.averaging import average_matrix
 
-    dice = Dice(seed)
-    r = dice.between(2, 3)
-    other = dice.one_of([t for t in (1, 2, 3) if t != r])
+    rng = StableRandom(seed)
+    r = rng.between(2, 3)
+    other = rng.one_of([t for t in (1, 2, 3) if t != r])
 
     def draw() -> tuple[Tensor, Tensor]:
-        chosen = dice.several(4, 0, r)
-        return doubles([[dice.several(2, 1, 9) for _ in range(4)]]), doubles([chosen.count(j) / 4 for j in range(4)])
+        chosen = rng.several(4, 0, r)
+        return doubles([[rng.several(2, 1, 9) for _ in range(4)]]), doubles([chosen.count(j) / 4 for j in range(4)])
 
     def good(drawn: tuple[Tensor, Tensor]) -> bool:
         x, row = drawn
         moved = (row @ x[0] - average_matrix(x)[0, r]).abs()
         return bool((moved > 0.3).all()) and 2 <= int((row > 0).sum()) <= 3
 
-    x, row = dice.until(draw, good)
+    x, row = rng.until(draw, good)
     weights = causal_softmax(doubles([[0.0] * 4] * 4))
     changed = weights.clone()
     changed[r] = row
-    before, after = average_matrix(x), causal_softmax(changed.log()) @ x  # softmax of its logarithms gives a row back
+    before, after = average_matrix(x), causal_softmax(changed.log()) @ x  # softmax of the logarithms gives the weights back
     shown = lines(
         table("x", x),
-        table("weights", weights, note="uniform: row t shares 1 among positions 0 to t"),
+        table("weights", weights, note="uniform: row t has equal weights for positions 0 to t"),
         f"{'before':<42}weights @ x",
-        line(called("before", (0, r)), "?", "."),
-        f"{f'weights[{r}] becomes':<42}the other rows stay",
-        line(called("weights", (r,)), *(f"{w:g}" for w in row.tolist())),
+        line(entry_name("before", (0, r)), "?", "."),
+        f"{f'weights[{r}] becomes':<42}the other rows stay the same",
+        line(entry_name("weights", (r,)), *(f"{w:g}" for w in row.tolist())),
         f"{'after':<42}weights @ x",
-        line(called("after", (0, r)), "?", "?"),
-        line(called("after", (0, other)), "?", "."),
+        line(entry_name("after", (0, r)), "?", "?"),
+        line(entry_name("after", (0, other)), "?", "."),
     )
     past = " + ".join(f"{value:.0f}" for value in x[0, : r + 1, 0].tolist())
     blanks = (
-        at("before", before, (0, r, 0), f"The mean of channel 0 at positions 0 to {r}: ({past}) / {r + 1}."),
-        at("after", after, (0, r, 0), f"Each position by its weight: {products(row, x[0, :, 0])}."),
-        at("after", after, (0, r, 1), f"The same weights for each channel: {products(row, x[0, :, 1])}."),
-        at("after", after, (0, other, 0), f"Row {other} of the weights stayed, so this is what it received before."),
-        whole(
-            "number of positions that receive something else",
+        entry_of("before", before, (0, r, 0), f"The mean of channel 0 at positions 0 to {r}: ({past}) / {r + 1}."),
+        entry_of("after", after, (0, r, 0), f"Each position times its weight: {weighted_sum(row, x[0, :, 0])}."),
+        entry_of("after", after, (0, r, 1), f"The same weights apply to each channel: {weighted_sum(row, x[0, :, 1])}."),
+        entry_of(
+            "after",
+            after,
+            (0, other, 0),
+            f"Row {other} of the weights is unchanged, so this is the mean of positions 0 to {other}, as before.",
+        ),
+        whole_number(
+            "number of positions whose result changes",
             int((after - before).abs().amax(dim=-1).gt(1e-9).sum()),
             f"Position t receives row t of the weights times x, and only row {r} changed.",
         ),
     )
-    return Drawn(shown, blanks)
+    return GapText(shown, blanks)
 
 
-def raised_score(seed: int) -> Drawn:
-    """3.2c: a score is raised, first in the past, then in the future."""
+def raised_score(seed: int) -> GapText:
+    """3.2c: a score is raised, first one of the past, then one of the future."""
     from ....model.attention import causal_softmax
 
-    dice = Dice(seed)
-    r, k, m = dice.between(2, 3), dice.between(2, 6), dice.between(2, 9)
-    j = dice.between(0, r)
+    rng = StableRandom(seed)
+    r, k, m = rng.between(2, 3), rng.between(2, 6), rng.between(2, 9)
+    j = rng.between(0, r)
     i = (j + 1) % (r + 1)
     equal = doubles([[0.0] * 4] * 4)
     raised, later = equal.clone(), equal.clone()
@@ -97,48 +89,58 @@ def raised_score(seed: int) -> Drawn:
         moved = (causal_softmax(raised)[r] - causal_softmax(equal)[r]) @ x[0]
         return bool(moved[0].abs() > 0.15) and abs(float(x[0, 0, 0] - x[0, 1, 0])) > 1
 
-    x = dice.until(lambda: doubles([[dice.several(2, 1, 9) for _ in range(4)]]), good)
+    x = rng.until(lambda: doubles([[rng.several(2, 1, 9) for _ in range(4)]]), good)
     weights, out, out_later = causal_softmax(raised), causal_softmax(raised) @ x, causal_softmax(later) @ x
     shown = lines(
         table("x", x),
-        f"{'scores  (4, 4)':<42}all 0, but one:",
-        line(called("scores", (r, j)), f"{math.log(k):.3f}", note=f"ln {k}"),
+        f"{'scores  (4, 4)':<42}all 0 except one:",
+        line(entry_name("scores", (r, j)), f"{math.log(k):.3f}", note=f"ln {k}"),
         f"{'weights':<42}causal_softmax(scores)",
-        line(called("weights", (r, j)), "?"),
-        line(called("weights", (r, i)), "?"),
+        line(entry_name("weights", (r, j)), "?"),
+        line(entry_name("weights", (r, i)), "?"),
         f"{'out':<42}weights @ x",
-        line(called("out", (0, r, 0)), "?"),
-        "Then a second score is raised, and all is computed again:",
-        line(called("scores", (1, 3)), f"{math.log(m):.3f}", note=f"ln {m}"),
-        line(called("weights", (1, 3)), "?"),
-        line(called("out", (0, 1, 0)), "?"),
+        line(entry_name("out", (0, r, 0)), "?"),
+        "Then a second score is raised, and everything is computed again:",
+        line(entry_name("scores", (1, 3)), f"{math.log(m):.3f}", note=f"ln {m}"),
+        line(entry_name("weights", (1, 3)), "?"),
+        line(entry_name("out", (0, 1, 0)), "?"),
     )
-    times = products(weights[r, : r + 1], x[0, : r + 1, 0])
+    times = weighted_sum(weights[r, : r + 1], x[0, : r + 1, 0])
     blanks = (
-        at("weights", weights, (r, j), f"e^ln {k} = {k}, beside {r} scores of 0 that count e^0 = 1 each: {k} / ({k} + {r})."),
-        at("weights", weights, (r, i), f"1 / ({k} + {r}): what one gains, the others of its row lose."),
-        at("out", out, (0, r, 0), f"Row {r} of the weights times channel 0 of x: {times}."),
-        at("weights", causal_softmax(later), (1, 3), "Position 3 is the future of position 1: masked, so exactly 0."),
-        at("out", out_later, (0, 1, 0), "A masked score has no say: it is still the mean of positions 0 and 1."),
+        entry_of(
+            "weights",
+            weights,
+            (r, j),
+            f"e^(ln {k}) = {k}; the {r} other scores are 0, and e^0 = 1 for each: {k} / ({k} + {r}).",
+        ),
+        entry_of("weights", weights, (r, i), f"1 / ({k} + {r}): what one weight gains, the others of its row lose."),
+        entry_of("out", out, (0, r, 0), f"Row {r} of the weights times channel 0 of x: {times}."),
+        entry_of(
+            "weights",
+            causal_softmax(later),
+            (1, 3),
+            "Position 3 is in the future of position 1: it is masked, so its weight is exactly 0.",
+        ),
+        entry_of("out", out_later, (0, 1, 0), "A masked score has no effect: this is still the mean of positions 0 and 1."),
     )
-    return Drawn(shown, blanks)
+    return GapText(shown, blanks)
 
 
-def one_head(seed: int) -> Drawn:
-    """3.3b: embeddings, queries, keys, values, scores, weights, the output of a head."""
+def one_head(seed: int) -> GapText:
+    """3.3b: embeddings, queries, keys, values, scores, weights and the output of a head."""
     import torch
 
     from ....model.attention import Head, causal_softmax
 
-    dice = Dice(seed)
+    rng = StableRandom(seed)
     T, C, D = 3, 3, 2
 
     def draw() -> tuple[Tensor, ...]:
-        query, key, value = (doubles([dice.several(C, -1, 1) for _ in range(D)]) for _ in range(3))
-        return doubles([[dice.several(C, -1, 3) for _ in range(T)]]), query, key, value
+        query, key, value = (doubles([rng.several(C, -1, 1) for _ in range(D)]) for _ in range(3))
+        return doubles([[rng.several(C, -1, 3) for _ in range(T)]]), query, key, value
 
     def good(drawn: tuple[Tensor, ...]) -> bool:
-        """No weight nearly 0 or 1, and the usual mistakes (no scale, no softmax, names swapped) lead elsewhere."""
+        """No weight is nearly 0 or 1, and the usual mistakes (no scale, no softmax, names swapped) give other answers."""
         x, *matrices = drawn
         q, k, v = (x[0] @ matrix.T for matrix in matrices)
         dots = q @ k.T
@@ -155,9 +157,9 @@ def one_head(seed: int) -> Drawn:
         apart = abs(right) > 0.2 and all(abs(right - other) > 0.05 * abs(right) for other in wrong)
         return bool(swapped and fair) and rows and apart
 
-    x, query, key, value = dice.until(draw, good)
+    x, query, key, value = rng.until(draw, good)
     named = {"query.weight": query, "key.weight": key, "value.weight": value}
-    head = with_weights(lambda: Head(small_config(n_embd=C), D), named)
+    head = build_with_weights(lambda: Head(small_config(n_embd=C), D), named)
     q, k, v, out = head.query(x), head.key(x), head.value(x), head(x)
     scores = q @ k.transpose(-2, -1) / math.sqrt(D)
     weights = causal_softmax(scores)
@@ -175,30 +177,34 @@ def one_head(seed: int) -> Drawn:
     total = " + ".join(f"e^{score:.3f}" for score in scores[0, 2].tolist())
     blanks = (
         shape_of("q", q, f"query maps the {C} channels of each token to the head size, {D}."),
-        at("q", q, (0, 2, 0), f"Row 0 of query.weight times x[0, 2]: {products(query[0], x[0, 2])}.", as_whole=True),
-        at("k", k, (0, 1, 1), f"Row 1 of key.weight times x[0, 1]: {products(key[1], x[0, 1])}.", as_whole=True),
-        at("scores", scores, (0, 2, 1), f"q[0, 2] times k[0, 1] is {products(q[0, 2], k[0, 1])}; divide by sqrt({D})."),
-        at("weights", weights, (0, 1, 2), "Token 2 is the future of token 1: e^-inf = 0."),
-        at("weights", weights, (0, 2, 1), f"e^{scores[0, 2, 1]:.3f} / ({total})."),
-        at("out", out, (0, 0, 1), "Token 0 sees only itself, with weight 1: v[0, 0, 1].", as_whole=True),
-        at("out", out, (0, 2, 0), f"Row 2 of the weights times channel 0 of v: {products(weights[0, 2], v[0, :, 0])}."),
+        whole_entry_of("q", q, (0, 2, 0), f"Row 0 of query.weight times x[0, 2]: {weighted_sum(query[0], x[0, 2])}."),
+        whole_entry_of("k", k, (0, 1, 1), f"Row 1 of key.weight times x[0, 1]: {weighted_sum(key[1], x[0, 1])}."),
+        entry_of(
+            "scores", scores, (0, 2, 1), f"q[0, 2] times k[0, 1] is {weighted_sum(q[0, 2], k[0, 1])}; divide by sqrt({D})."
+        ),
+        entry_of("weights", weights, (0, 1, 2), "Token 2 is in the future of token 1: its score is -inf, and e^-inf = 0."),
+        entry_of("weights", weights, (0, 2, 1), f"e^{scores[0, 2, 1]:.3f} / ({total})."),
+        whole_entry_of("out", out, (0, 0, 1), "Token 0 sees only itself, with weight 1, so this is v[0, 0, 1]."),
+        entry_of(
+            "out", out, (0, 2, 0), f"Row 2 of the weights times channel 0 of v: {weighted_sum(weights[0, 2], v[0, :, 0])}."
+        ),
     )
-    return Drawn(shown, blanks)
+    return GapText(shown, blanks)
 
 
-def head_shapes(seed: int) -> Drawn:
-    """3.3b: the same way in shapes."""
+def head_shapes(seed: int) -> GapText:
+    """3.3b: the shapes in a head."""
     import torch
 
     from ....model.attention import Head
 
-    dice = Dice(seed)
-    B, T, C, D = dice.until(
-        lambda: (dice.between(2, 9), dice.between(5, 20), 4 * dice.between(6, 16), dice.one_of((9, 16, 25))),
+    rng = StableRandom(seed)
+    B, T, C, D = rng.until(
+        lambda: (rng.between(2, 9), rng.between(5, 20), 4 * rng.between(6, 16), rng.one_of((9, 16, 25))),
         lambda sizes: len(set(sizes)) == 4,
     )
-    head = without_weights(lambda: Head(small_config(n_embd=C, block_size=T), D))
-    x = torch.empty(B, T, C, device="meta")
+    head = build(lambda: Head(small_config(n_embd=C, block_size=T), D))
+    x = torch.zeros(B, T, C)
     q, k, out = head.query(x), head.key(x), head(x)
     shown = lines(
         line("x", note=f"({B}, {T}, {C})"),
@@ -208,16 +214,22 @@ def head_shapes(seed: int) -> Drawn:
         line("out", note="causal_softmax(scores) @ v"),
     )
     blanks = (
-        shape_of("query.weight", head.query.weight, f"From C = {C} channels to D = {D}; torch writes the outputs first."),
-        shape_of("k", k, f"For each token a key of D = {D} numbers."),
+        shape_of("query.weight", head.query.weight, f"From C = {C} channels to D = {D}; in torch the outputs come first."),
+        shape_of("k", k, f"Each token has a key of D = {D} numbers."),
         shape_of(
-            "scores", q @ k.transpose(-2, -1), f"In each of {B} texts, how well each of {T} keys fits each of {T} queries."
+            "scores",
+            q @ k.transpose(-2, -1),
+            f"In each of {B} texts there is a score for each of {T} queries with each of {T} keys.",
         ),
-        real("divisor", math.sqrt(head.head_size), f"The root of the head size: sqrt({D})."),
-        shape_of("out", out, f"(B, T, T) @ (B, T, D): for each token {D} numbers again."),
-        whole("parameters of the head", sum(p.numel() for p in head.parameters()), f"3 x {C} x {D}, no biases."),
+        real_number("divisor", math.sqrt(head.head_size), f"The root of the head size: sqrt({D})."),
+        shape_of("out", out, f"(B, T, T) @ (B, T, D) is (B, T, D): again {D} numbers for each token."),
+        whole_number(
+            "parameters of the head",
+            parameter_count(head),
+            f"Query, key and value have {C} x {D} weights each and no biases: 3 x {C} x {D}.",
+        ),
     )
-    return Drawn(shown, blanks)
+    return GapText(shown, blanks)
 
 
 DRAWS = (new_row, raised_score, one_head, head_shapes)
