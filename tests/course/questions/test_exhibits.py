@@ -1,4 +1,4 @@
-"""What learners judge is real, is what the questions say of it, and gives nothing away too early."""
+"""Exhibits are real, they show what the questions say about them, and they give no later exercise away."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LearnersBlock(Block):
 
 @pytest.fixture
 def the_course(monkeypatch):
-    monkeypatch.setattr(outline, "_check", lambda course: None)  # whether it is complete is no matter here
+    monkeypatch.setattr(outline, "_check", lambda course: None)  # completeness does not matter here
     return outline.read(outline.COURSE.read_text(encoding="utf-8"))
 
 
@@ -57,7 +57,7 @@ def body(function):
 
 
 def silent(kind):
-    """A block whose two parts say nothing."""
+    """A block whose two parts give 0."""
     block = kind(CONFIG)
     torch.nn.init.zeros_(block.attention.project.weight)
     torch.nn.init.zeros_(block.attention.project.bias)

@@ -1,4 +1,4 @@
-"""The engine of the questions: the same for the same learner, marked the same by anybody, upset by nothing."""
+"""Questions are the same for the same learner and marked the same by everybody, and no answer makes the marking fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JSON = st.recursive(
 
 @pytest.fixture
 def the_course(monkeypatch):
-    monkeypatch.setattr(outline, "_check", lambda course: None)  # whether it is complete is no matter here
+    monkeypatch.setattr(outline, "_check", lambda course: None)  # completeness does not matter here
     return outline.read(outline.COURSE.read_text(encoding="utf-8"))
 
 
