@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -17,3 +18,9 @@ def as_input_error(prefix: str = "") -> Iterator[None]:
         yield
     except ValueError as error:
         raise InputError(f"{prefix}{error}") from error
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'residual'? " for the known word that is nearest to what was given, or "" if none is near."""
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""

@@ -61,7 +61,8 @@ def version(
         print(f"gptladder {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        if not learn.show_standing():
+            print(context.get_help())
         raise typer.Exit
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,26 +27,13 @@ from ..training.ablate import AblationRow
 from ..training.climb import Row
 from ..training.loop import Step
 from ..training.run import Training, versions
+from .program import command
 
 WIDE = 110  # columns of what goes into a file or a pipe
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDE)
 SAMPLE = 500  # characters shown when a training ends
 REFRESH_SECONDS = 0.2
-
-
-def command(*words: str | Path) -> str:
-    """Our program with other words, as one would type it here: with its path where the shell would not find it."""
-    program = sys.argv[0]
-    found = shutil.which("gptladder")
-    if Path(program).name == "__main__.py":
-        program = f"{Path(sys.executable).name} -m gptladder"
-    elif found and Path(found).resolve() == Path(program).resolve():
-        program = "gptladder"
-    elif Path(program).is_relative_to(Path.cwd()):
-        program = str(Path(program).relative_to(Path.cwd()))
-    texts = [word.as_posix() if isinstance(word, Path) else word for word in words]
-    return " ".join([program, *(shlex.quote(text) for text in texts)])
 
 
 def warn_stand_in(note: str) -> None:

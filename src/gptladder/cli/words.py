@@ -1,4 +1,4 @@
-"""What the course says: verdicts, traces and progress as lines of text. Nothing here decides anything."""
+"""Verdicts, questions, traces and progress as lines of text. Nothing here decides anything."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ import html
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from ..course.examination.divergence import ComparedTensor
-from ..course.examination.tracing import RETURNED
-from ..course.examination.verdict import Verdict
 from ..course.outline import course
-from ..course.questions.quiz import Item, Marked
-from ..course.workspace.record import Progress, Project
+from ..course.workspace.evidence import State
+from .program import command
 
-PRINTED_LINES = 8  # of the learner's own prints, shown with a verdict
-MARKS = {"done": "x", "stale": "~", "wrong": "!", "open": " "}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..course.examination.divergence import Row
+    from ..course.examination.judge import Verdict
+    from ..course.questions.quiz import Item, Marked
+    from ..course.study import Standing, Waiting
+    from ..course.workspace.record import Evidence, Progress
+
+PRINTED_LINES = 8  # shown of what the learner's code printed
+MARKS: dict[State, str] = {"done": "x", "stale": "~", "wrong": "!", "open": " "}
 
 
 def wrapped(text: str, indent: str = "  ") -> str:
-    """A paragraph, indented."""
+    """Return a paragraph, broken into lines and indented."""
     return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def verdict_lines(verdict: Verdict) -> Iterator[str]:
-    """Every check in a line, the first problem at length, then what is known about it."""
+    """Yield a line for each check, the first problem in full, and the known mistake if the code makes one."""
     exercise = course().exercise(verdict.exercise)
     where = f", {verdict.where}" if verdict.where else ""
     yield f"{exercise.id}: {exercise.name}{where}"
@@ -49,11 +54,11 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield "  Your code printed:"
         yield from (f"    {line[:110]}" for line in lines[:PRINTED_LINES])
         if len(lines) > PRINTED_LINES:
-            yield f"    ... and {len(lines) - PRINTED_LINES} lines more"
+            yield f"    ... and {len(lines) - PRINTED_LINES} more lines"
 
 
 def question_lines(item: Item, number: int, total: int) -> Iterator[str]:
-    """A question with what is shown and its choices."""
+    """Yield a question, what is shown with it, and its choices."""
     yield f"\n{number} of {total}, for {item.question.objective}"
     yield wrapped(item.question.ask)
     if item.shown:
@@ -63,18 +68,34 @@ def question_lines(item: Item, number: int, total: int) -> Iterator[str]:
 
 
 def marked_lines(marked: Marked) -> Iterator[str]:
-    """Whether it was right, why not, and the reasoning."""
+    """Yield whether an answer was right, the right value of each gap that was not, and the reasoning."""
     for blank in marked.blanks:
-        if blank.problem:
-            yield wrapped(f"{blank.name}: {blank.problem} It is {blank.answer}: {blank.why}")
-        elif not blank.right:
-            yield wrapped(f"{blank.name}: not {blank.given} but {blank.answer}: {blank.why}")
-    yield "  Right." if marked.right else "  Not right." if not marked.feedback else wrapped(f"Not right. {marked.feedback}")
+        if not blank.right:
+            yield wrapped(f"{blank.name} is {blank.answer}, not {blank.given}: {blank.why}")
+    yield "  Right." if marked.right else wrapped(f"Not right. {marked.feedback}")
     yield wrapped(marked.because)
 
 
+def standing_lines(found: Standing) -> Iterator[str]:
+    """Yield where the learner stands and what comes next."""
+    yield f"{found.passed} of {found.total} exercises passed; lesson {found.lesson.id}, {found.lesson.title}"
+    if found.following is not None:
+        exercise = found.following
+        yield f"  next: {exercise.id}, {exercise.name} in mygpt/{exercise.file}, about {exercise.minutes} minutes"
+        yield f"        {command('check', '--watch')} checks it whenever you save"
+    else:
+        yield "  Every exercise has passed; the whole model is yours to train."
+    if found.waiting:
+        yield "  questions that wait:"
+        yield from (f"        {_waiting_line(entry)}" for entry in found.waiting)
+
+
+def _waiting_line(entry: Waiting) -> str:
+    return f"{command('quiz', entry.lesson.id)}   {entry.count} on {entry.lesson.title}"
+
+
 def numbers(tensor: Tensor) -> str:
-    """A tensor in a line: its mean, and the first few numbers of it."""
+    """Return a tensor as part of a line: its mean and its first few values."""
     if tensor.numel() == 0:
         return "empty"
     corner = tensor.flatten()[:3].tolist()
@@ -82,29 +103,31 @@ def numbers(tensor: Tensor) -> str:
     return f"mean {tensor.double().mean().item():>9.4g}   begins {shown}{' ...' if tensor.numel() > len(corner) else ''}"
 
 
-def trace_lines(rows: Sequence[ComparedTensor]) -> Iterator[str]:
-    """A tensor a line: the learner's, then what the reference has where the two differ."""
+def trace_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each of the learner's tensors, and below one that differs, the reference's."""
     name_width = max((len(row.name) for row in rows), default=0)
     shape_width = max((len(str(tuple(row.tensor.shape))) for row in rows), default=0)
+    from ..course.examination.tracing import RETURNED
+
     for row in rows:
         said = {
             "same": "same" if row.counterpart == row.name else f"same as {row.counterpart}",
-            "transposed": f"{row.counterpart}, its dimensions in another order",
+            "transposed": f"{row.counterpart} with its dimensions in another order",
             "differs": "DIFFERS",
             "unknown": "your own",
         }[row.how]
         yield f"  {row.name:<{name_width}}  {tuple(row.tensor.shape)!s:<{shape_width}}  {numbers(row.tensor):<60}  {said}"
         if row.how == "differs" and row.wanted is not None:
-            yield f"  {'':<{name_width}}  {tuple(row.wanted.shape)!s:<{shape_width}}  {numbers(row.wanted):<60}  is right"
+            yield f"  {'':<{name_width}}  {tuple(row.wanted.shape)!s:<{shape_width}}  {numbers(row.wanted):<60}  expected"
         if row.first:
             line = "what is returned" if row.name == RETURNED else f"the line that makes {row.name}"
-            yield f"  {'':<{name_width}}  ^ here they part first: look at {line}"
+            yield f"  {'':<{name_width}}  ^ the first difference: look at {line}"
     if rows and not any(row.first for row in rows):
-        yield "  In this call all comes out as the reference's; what fails, if something does, gptladder check says."
+        yield f"  In this call nothing differs from the reference. If the check fails, it says why: {command('check')}"
 
 
-def progress_lines(found: Sequence[Progress], project: Project) -> Iterator[str]:
-    """Each objective with its evidence: x done, ~ stale, ! wrong, blank open."""
+def progress_lines(found: Sequence[Progress]) -> Iterator[str]:
+    """Yield each objective with its evidence: x done, ~ stale, ! wrong, blank open."""
     done = sum(entry.met for entry in found)
     yield f"{done} of {len(found)} objectives   [x] done  [~] the code has changed since  [!] wrong  [ ] open"
     for lesson in course().lessons:
@@ -113,16 +136,16 @@ def progress_lines(found: Sequence[Progress], project: Project) -> Iterator[str]
             if entry.objective[:-1] == lesson.id:
                 day = f", {entry.date}" if entry.date else ""
                 yield f"  [{'x' if entry.met else ' '}] {entry.objective}  {entry.text}{day}"
-                yield "        " + "  ".join(f"[{MARKS[state]}] {id}" for id, state, _ in entry.evidence)
+                yield "        " + "  ".join(f"[{MARKS[piece.state]}] {piece.id}" for piece in entry.evidence)
 
 
 def progress_json(found: Sequence[Progress]) -> str:
-    """The same for programs: objective -> met, and its dated evidence."""
+    """Return the same for programs: by objective, whether it is met, and its evidence with dates."""
     content = {
         entry.objective: {
             "text": entry.text,
             "met": entry.met,
-            "evidence": [{"id": id, "state": state, "date": date} for id, state, date in entry.evidence],
+            "evidence": [{"id": piece.id, "state": piece.state, "date": piece.date} for piece in entry.evidence],
         }
         for entry in found
     }
@@ -130,7 +153,7 @@ def progress_json(found: Sequence[Progress]) -> str:
 
 
 def progress_html(found: Sequence[Progress]) -> str:
-    """The same as a page that stands alone."""
+    """Return the same as a page that needs no other file."""
     done = sum(entry.met for entry in found)
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>",
@@ -150,11 +173,13 @@ def progress_html(found: Sequence[Progress]) -> str:
         parts.append(f"<h2>{lesson.id} {html.escape(lesson.title)}</h2><ul>")
         for entry in found:
             if entry.objective[:-1] == lesson.id:
-                evidence = ", ".join(
-                    f"<span class='{state}'>{id}: {state}{f' ({date[:10]})' if date else ''}</span>"
-                    for id, state, date in entry.evidence
-                )
+                evidence = ", ".join(_evidence_html(piece) for piece in entry.evidence)
                 tick = "&#9745;" if entry.met else "&#9744;"
                 parts.append(f"<li>{tick} {html.escape(entry.text)}<small>{entry.objective} &middot; {evidence}</small></li>")
         parts.append("</ul>")
     return "".join(parts) + "</html>\n"
+
+
+def _evidence_html(piece: Evidence) -> str:
+    day = f" ({piece.date[:10]})" if piece.date else ""
+    return f"<span class='{piece.state}'>{piece.id}: {piece.state}{day}</span>"

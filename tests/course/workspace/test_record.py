@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from datetime import datetime
 
@@ -11,6 +12,7 @@ import pytest
 from gptladder.course.examination.examiner import untouched
 from gptladder.course.outline import course
 from gptladder.course.workspace import record
+from gptladder.course.workspace.evidence import Record
 from gptladder.course.workspace.make import project_files, write_project
 from gptladder.errors import InputError
 
@@ -51,16 +53,6 @@ def test_another_course_version_is_refused_by_name(folder, change, words):
         record.open_project(folder)
 
 
-def test_an_older_project_is_migrated_where_there_is_a_way(folder, monkeypatch):
-    old = course().version - 1
-    monkeypatch.setitem(record.MIGRATIONS, old, lambda facts: {**facts, "course_version": old + 1})
-    (folder / ".gptladder" / "project.json").write_text(json.dumps({"course_version": old, "learner_seed": 5}))
-    project = record.open_project(folder)
-    assert project.learner_seed == 5
-    assert "older course" in project.notes[0]
-    assert record.open_project(folder).notes == []
-
-
 def test_evidence_is_dated_and_lasts(folder):
     project = record.open_project(folder)
     assert project.state_of("3.3-head") == "open"
@@ -82,7 +74,7 @@ def test_a_failed_check_is_wrong_not_done(folder):
     project = record.open_project(folder)
     project.note_check("3.3-head", False, "3.3-head/no-scale")
     assert project.state_of("3.3-head") == "wrong"
-    assert project.record["checks"]["3.3-head"]["mutant"] == "3.3-head/no-scale"
+    assert project.record.checks["3.3-head"].mutant == "3.3-head/no-scale"
 
 
 def test_changed_code_makes_evidence_stale(folder):
@@ -134,10 +126,16 @@ def test_code_that_python_cannot_read_has_a_hash_too(folder, content):
         ("record.json", '{"format": 99}'),
         ("record.json", '{"format": 1, "checks": {"3.3-head": true}}'),
         ("record.json", '{"format": 1, "hints": []}'),
+        ("record.json", '{"format": 1, "hints": {"3.3-head": "two"}}'),
+        ("record.json", '{"format": 1, "checks": {"3.3-head": {"passed": true, "date": "2026-01-01", "code": "x"}}}'),
+        ("record.json", '{"format": 1, "marks": {}}'),
+        ("answers.json", '{"1.1a-1": {"answer": 3, "right": true, "date": "2026-01-01", "tries": 1}}'),
+        ("answers.json", '{"1.1a-1": {"answer": {"x": 3}, "right": true, "date": "2026-01-01", "tries": 1}}'),
         ("answers.json", "null"),
         ("answers.json", '{"1.1a-1": "yes"}'),
         ("project.json", "\x00"),
         ("project.json", '{"course_version": "one"}'),
+        ("project.json", '{"course_version": 1, "learner_seed": "x"}'),
     ],
 )
 def test_what_is_damaged_is_set_aside_with_a_message(folder, name, content):
@@ -151,6 +149,49 @@ def test_what_is_damaged_is_set_aside_with_a_message(folder, name, content):
     with project.changing():
         pass
     assert record.open_project(folder).notes == []
+
+
+def test_a_project_of_another_course_may_hold_what_we_do_not_know(folder):
+    facts = {"course_version": course().version + 1, "learner_seed": 1, "language": "nl"}
+    (folder / ".gptladder" / "project.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="update gptladder"):
+        record.open_project(folder)
+    assert json.loads((folder / ".gptladder" / "project.json").read_text()) == facts
+
+
+def test_evidence_comes_back_from_the_disk_as_it_was_kept(folder):
+    project = record.open_project(folder)
+    project.note_check("3.3-head", False, "3.3-head/no-scale")
+    project.note_check("1.2-encode", True, None)
+    project.note_answer("1.1a-1", "yes", True)
+    project.note_answer("1.2a-1", {"shape of x": "(2, 3)"}, False)
+    project.next_hint("3.3-head")
+    project.note_solution("3.3-head")
+    again = record.open_project(folder)
+    assert (again.record, again.answers, again.notes) == (project.record, project.answers, [])
+    assert Record.from_json(project.record.to_json()) == project.record
+
+
+def test_a_project_whose_hidden_folder_was_lost_in_a_copy_is_mended_with_a_word(folder):
+    before = record.open_project(folder).learner_seed
+    shutil.rmtree(folder / ".gptladder")
+    project = record.find_project(folder / "mygpt" / "model")
+    assert project.folder == folder
+    assert ".gptladder/project.json is missing" in project.notes[0]
+    assert project.damaged
+    assert project.learner_seed != before
+    again = record.find_project(folder)
+    assert (again.learner_seed, again.notes, again.damaged) == (project.learner_seed, [], False)
+
+
+@pytest.mark.parametrize("names", [["mygpt"], ["train.py"], ["mygpt/train.py"]])
+def test_half_of_a_project_is_none(tmp_path, names):
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch() if path.suffix else path.mkdir()
+    assert record.project_folder(tmp_path) is None
+    assert not (tmp_path / ".gptladder").exists()
 
 
 def test_only_a_lost_record_asks_to_be_made_again(folder):
@@ -167,7 +208,7 @@ def test_the_newest_answer_counts_and_tries_are_counted(folder):
     project.note_answer("1.1a-1", "yes", True)
     again = record.open_project(folder)
     assert again.state_of("1.1a-1") == "done"
-    assert again.answers["1.1a-1"]["tries"] == 2
+    assert again.answers["1.1a-1"].tries == 2
 
 
 def test_hints_come_one_at_a_time_and_end(folder):
@@ -210,7 +251,7 @@ def test_two_verbs_at_once_lose_nothing(folder):
     first.next_hint("1.2-decode")
     again = record.open_project(folder)
     assert [again.state_of(id) for id in ("3.3-head", "1.1a-1", "1.2-encode")] == ["done", "done", "done"]
-    assert again.record["hints"] == {"1.2-decode": 1}
+    assert again.record.hints == {"1.2-decode": 1}
 
 
 def test_a_verb_waits_while_a_check_watches_the_record(folder):

@@ -1,10 +1,11 @@
-"""The two downloads from one source: the completed project, and the starter with the listed bodies cut out of its text."""
+"""The two kinds of project, made from one source: the completed one, and the starter, whose exercises have no bodies."""
 
 from __future__ import annotations
 
 import io
 import json
 import lzma
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -14,13 +15,14 @@ from ...errors import InputError
 from ..outline import Course, CourseError, course
 from ..source.functions import cut
 from ..source.reference import PACKAGE, reference_texts
-from .layout import HOME, MYGPT, PROJECT
+from .evidence import Facts
+from .layout import GENERATE, HOME, MYGPT, PROJECT, TRAIN
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def starter_texts(chosen: Course | None = None, filled: Iterable[str] = ()) -> dict[str, str]:
-    """The starter set with its holes, but for those exercises (by id) that are `filled` with the reference."""
+    """Return the texts of the starter set with a hole for each exercise, except for those whose ids are in `filled`."""
     chosen, filled, texts = chosen or course(), set(filled), reference_texts()
     for exercise in chosen.exercises:
         if exercise.file not in texts:
@@ -34,22 +36,22 @@ def starter_texts(chosen: Course | None = None, filled: Iterable[str] = ()) -> d
 
 
 def project_files(completed: bool = False, filled: Iterable[str] = ()) -> dict[str, bytes]:
-    """A whole project: path to content. The starter, or the completed one, or a starter with some holes `filled`."""
+    """Return a whole project, path to content: the starter, the completed one, or a starter with some holes `filled`."""
     chosen = course()
     texts = reference_texts() if completed else starter_texts(chosen, filled)
     files = {f"{MYGPT}/{member}": text for member, text in texts.items()}
-    for template in ("train.py", "generate.py"):
+    for template in (TRAIN, GENERATE):
         files[template] = (TEMPLATES / template).read_text(encoding="utf-8")
     files["README.md"] = readme(chosen, completed)
     files[".gitignore"] = (TEMPLATES / "gitignore").read_text(encoding="utf-8")
-    files[f"{HOME}/{PROJECT}"] = json.dumps({"course_version": chosen.version, "learner_seed": None}, indent=2) + "\n"
+    files[f"{HOME}/{PROJECT}"] = json.dumps(Facts(chosen.version).to_json(), indent=2) + "\n"
     encoded = {name: text.encode() for name, text in files.items()}
     encoded["data/stand_in.txt"] = lzma.decompress((PACKAGE / "stand_in" / "stand_in.txt.xz").read_bytes())
     return dict(sorted(encoded.items()))
 
 
 def readme(chosen: Course, completed: bool) -> str:
-    """The project's README: the way through the exercises, lesson by lesson, or what the completed project holds."""
+    """Return the project's README: the exercises, lesson by lesson, or what the completed project holds."""
     name = "README-completed.md" if completed else "README.md"
     template = (TEMPLATES / name).read_text(encoding="utf-8")
     parts = []
@@ -64,21 +66,49 @@ def readme(chosen: Course, completed: bool) -> str:
 
 
 def write_project(folder: Path, files: Mapping[str, bytes]) -> None:
-    """The files as a folder, whole or not at all. InputError if something is there already."""
+    """Write the files as a project, whole or not at all. InputError if something is there already.
+
+    An empty folder that is there is filled, not replaced: it can be the current one, or a link can lead to it.
+    """
     check_free(folder)
+    there = folder.is_dir()
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder if there else folder.parent, prefix=".gptladder-new-") as scratch:
         made = Path(scratch) / "project"
         for name, content in files.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_bytes(content)
-        if folder.is_dir():
-            folder.rmdir()  # empty, or check_free would have said so
-        made.rename(folder)
+        if there:
+            _move_all(made, folder)
+        else:
+            made.rename(folder)
+
+
+def _move_all(source: Path, target: Path) -> None:
+    """Move everything in a folder to another one; if that fails or is interrupted, take back what was moved."""
+    moved: list[Path] = []
+    try:
+        for path in sorted(source.iterdir(), key=lambda path: path.name == HOME):  # a project only once it is whole
+            moved.append(target / path.name)
+            path.rename(target / path.name)
+    except BaseException:
+        for path in moved:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+
+
+def archive_path(folder: Path) -> Path:
+    """Return where `new --zip` writes: DIR.zip, or, for a folder without a name of its own such as `.`, in that folder."""
+    if folder.suffix == ".zip":
+        return folder
+    if folder.name in ("", ".."):
+        return folder / f"{folder.resolve().name or 'project'}.zip"
+    return folder.with_name(f"{folder.name}.zip")
 
 
 def check_free(path: Path) -> None:
-    """InputError if that path holds anything."""
+    """Raise InputError if there is something at that path, unless it is an empty folder."""
     if path.is_dir() and any(path.iterdir()):
         raise InputError(f"{path} is not empty; give a new folder, nothing is overwritten")
     if path.exists() and not path.is_dir():
@@ -86,14 +116,14 @@ def check_free(path: Path) -> None:
 
 
 def zipped(folder: str, files: Mapping[str, bytes]) -> bytes:
-    """The files as a zip archive with that top folder: the same bytes whenever and wherever it is built.
+    """Return the files as a zip archive with that top folder: the same bytes on every machine and every day.
 
-    Nothing is compressed, since compressors differ, and every date is the format's first.
+    Nothing is compressed, since compressors differ, and every date is the first one that the format has.
     """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
         for name in sorted(files):
             entry = zipfile.ZipInfo(f"{folder}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, whatever builds it
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # Unix, even where it is built on Windows
             out.writestr(entry, files[name])
     return archive.getvalue()

@@ -1,10 +1,10 @@
-"""A learner's project and what is known of it: evidence with its date and the code that it saw.
+"""A learner's project and the evidence that it keeps: what passed, when, and which code was checked.
 
     .gptladder/project.json   the course's version, and the seed of this learner's numbers
-    .gptladder/record.json    what was checked, hinted and shown; it can be made again from code and answers
+    .gptladder/record.json    checks, hints and solutions shown; the checks can be made again from the code
     .gptladder/answers.json   the learner's answers, in their own words
 
-Only the verbs write here, each file whole or not at all.
+Only the verbs write here, and each file is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import ast
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from filelock import FileLock
 
@@ -27,138 +27,149 @@ from ...files import write_atomically
 from ..outline import Course, Exercise, course
 from ..source.packages import graft
 from ..source.reference import reference_texts
-from .layout import HOME, LOCK, MYGPT, PROJECT
+from .evidence import Answer, AnswerEvidence, CheckEvidence, Facts, Record, State, answers_from_json
+from .layout import HOME, LOCK, MYGPT, PROJECT, looks_like_project
 
 RECORD, ANSWERS = "record.json", "answers.json"
-FORMAT = 1
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
-MIGRATIONS: dict[int, Migration] = {}  # course version -> what makes its project.json one of the next version
+Read = TypeVar("Read")
 
 
 @dataclass
 class Project:
-    """A learner's folder. `notes` are to be said once: what had to be mended when it was opened."""
+    """A learner's folder and its evidence. `notes` say, once, what had to be mended when it was opened."""
 
     folder: Path
     learner_seed: int
-    record: dict[str, Any] = field(default_factory=dict)
-    answers: dict[str, Any] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
+    answers: Mapping[str, AnswerEvidence] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    damaged: bool = False  # the record was lost: it should be made again from the code
+    damaged: bool = False  # the record was lost, so every exercise should be checked again
 
     @property
     def home(self) -> Path:
-        """Where the verbs keep what they know."""
+        """The folder in which the verbs keep the evidence."""
         return self.folder / HOME
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """What is changed inside is kept, and so is what another verb has written since this one began."""
+        """Read the evidence again, let the caller change it, and write it, while no other verb can write."""
         self.home.mkdir(exist_ok=True)
         with FileLock(self.home / LOCK):
             self.load()
             yield
-            for name, content in ((RECORD, {"format": FORMAT, **self.record}), (ANSWERS, self.answers)):
-                write_atomically(self.home / name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+            answers = {question: asdict(entry) for question, entry in self.answers.items()}
+            for name, content in ((RECORD, self.record.to_json()), (ANSWERS, answers)):
+                write_atomically(self.home / name, _json_bytes(content))
 
     def load(self) -> None:
-        """Record and answers as they are on the disk; what is damaged is set aside and noted."""
+        """Read record and answers from the disk; a damaged file is set aside and noted."""
         known = len(self.notes)
-        record = _read(self.home / RECORD, self.notes, _is_record)
+        self.record = _read(self.home / RECORD, self.notes, Record.from_json) or Record()
         self.damaged = self.damaged or len(self.notes) > known
-        self.record = {key: value for key, value in (record or {}).items() if key != "format"}
-        self.answers = _read(self.home / ANSWERS, self.notes, _is_answers) or {}
+        self.answers = _read(self.home / ANSWERS, self.notes, answers_from_json) or {}
 
     def note_check(self, exercise: str, passed: bool, mutant: str | None, code: str | None = None) -> None:
-        """Keeps what a check found, and the hash of the code that it saw: that of now if none is given."""
+        """Keep the result of a check with the hash of the code that was checked (by default, of the code as it is now)."""
         seen = code or code_hash(self.folder, course().exercise(exercise))
         with self.changing():
-            entry = {"passed": passed, "date": now(), "code": seen, "mutant": mutant}
-            self.record.setdefault("checks", {})[exercise] = entry
+            checks = {**self.record.checks, exercise: CheckEvidence(passed, now(), seen, mutant)}
+            self.record = replace(self.record, checks=checks)
 
-    def note_answer(self, question: str, answer: Any, right: bool) -> None:  # noqa: ANN401  as quiz.mark takes it
-        """Keeps an answer, and whether it was right; the newest counts."""
+    def note_answer(self, question: str, answer: Answer, right: bool) -> None:
+        """Keep an answer and whether it was right; the newest counts."""
         with self.changing():
-            tries = self.answers.get(question, {}).get("tries", 0) + 1
-            self.answers[question] = {"answer": answer, "right": right, "date": now(), "tries": tries}
+            tries = self.answers[question].tries + 1 if question in self.answers else 1
+            self.answers = {**self.answers, question: AnswerEvidence(answer, right, now(), tries)}
 
     def next_hint(self, exercise: str) -> int:
-        """How many hints to show now: one more than the last time, and never more than there are."""
+        """Return how many hints to show now: one more than the last time, at most as many as there are."""
         with self.changing():
-            hints = self.record.setdefault("hints", {})
-            hints[exercise] = min(hints.get(exercise, 0) + 1, len(course().exercise(exercise).hints))
-        return int(hints[exercise])
+            count = min(self.record.hints.get(exercise, 0) + 1, len(course().exercise(exercise).hints))
+            self.record = replace(self.record, hints={**self.record.hints, exercise: count})
+        return count
 
     def note_solution(self, exercise: str) -> None:
-        """Keeps that the solution was shown to somebody who gave up."""
+        """Keep that the solution was shown before the exercise had passed."""
         with self.changing():
-            self.record.setdefault("given_up", {})[exercise] = now()
+            self.record = replace(self.record, given_up={**self.record.given_up, exercise: now()})
 
-    def state_of(self, evidence: str) -> str:
-        """Of an exercise or question: done, stale (the code has changed since), wrong or open."""
+    def state_of(self, evidence: str) -> State:
+        """Return the state of an exercise or a question."""
         if evidence in {exercise.id for exercise in course().exercises}:
-            entry = self.record.get("checks", {}).get(evidence)
+            entry = self.record.checks.get(evidence)
             if entry is None:
                 return "open"
-            fresh = entry["code"] == code_hash(self.folder, course().exercise(evidence))
-            return ("done" if fresh else "stale") if entry["passed"] else "wrong"
+            fresh = entry.code == code_hash(self.folder, course().exercise(evidence))
+            return ("done" if fresh else "stale") if entry.passed else "wrong"
         answer = self.answers.get(evidence)
-        return "open" if answer is None else "done" if answer["right"] else "wrong"
+        return "open" if answer is None else "done" if answer.right else "wrong"
 
     def date_of(self, evidence: str) -> str | None:
-        """When that was last seen."""
-        entry = self.record.get("checks", {}).get(evidence) or self.answers.get(evidence)
-        return entry["date"] if entry else None
+        """Return when the exercise was last checked or the question last answered."""
+        entry = self.record.checks.get(evidence) or self.answers.get(evidence)
+        return entry.date if entry else None
 
     def unfinished(self) -> Exercise | None:
-        """The first exercise, in the course's order, that has not passed as it stands."""
+        """Return the first exercise, in the course's order, that has not passed with the code as it is now."""
         return next((exercise for exercise in course().exercises if self.state_of(exercise.id) != "done"), None)
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """One exercise or question, with its state and the date of its newest check or answer."""
+
+    id: str
+    state: State
+    date: str | None
+
+
+@dataclass(frozen=True)
 class Progress:
-    """An objective with the state and date of each piece of its evidence."""
+    """An objective with all of its evidence."""
 
     objective: str
     text: str
-    evidence: tuple[tuple[str, str, str | None], ...]  # id, state, date
+    evidence: tuple[Evidence, ...]
 
     @property
     def date(self) -> str:
-        """The day of the newest piece; empty if there is none."""
-        return max((date[:10] for _, _, date in self.evidence if date), default="")
+        """The day of the newest evidence; empty if there is none."""
+        return max((piece.date[:10] for piece in self.evidence if piece.date), default="")
 
     @property
     def met(self) -> bool:
-        """All of its evidence is there and fresh."""
-        return all(state == "done" for _, state, _ in self.evidence)
+        """Whether all of its evidence is done."""
+        return all(piece.state == "done" for piece in self.evidence)
 
     @property
     def share(self) -> float:
-        """How much of its evidence is there and fresh, from 0 to 1."""
-        return sum(state == "done" for _, state, _ in self.evidence) / len(self.evidence)
+        """The share of its evidence that is done, from 0 to 1."""
+        return sum(piece.state == "done" for piece in self.evidence) / len(self.evidence)
 
 
 def progress(project: Project, chosen: Course | None = None) -> tuple[Progress, ...]:
-    """Every objective of the course, in order."""
+    """Return every objective of the course, in order, with its evidence."""
     chosen = chosen or course()
     return tuple(
         Progress(
             objective.id,
             objective.text,
-            tuple((id, project.state_of(id), project.date_of(id)) for id in chosen.evidence_for(objective.id)),
+            tuple(Evidence(id, project.state_of(id), project.date_of(id)) for id in chosen.evidence_for(objective.id)),
         )
         for objective in chosen.objectives
     )
 
 
 def now() -> str:
-    """The date and time as evidence carries it."""
+    """Return the date and time in the form that evidence carries."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def code_hash(folder: Path, exercise: Exercise) -> str:
-    """Of the exercise's file without the other exercises in it: comments and layout do not count, helpers do."""
+    """Return the hash of an exercise's file without the other exercises in it.
+
+    Comments and layout do not count; the learner's own helpers do.
+    """
     path = folder / MYGPT / exercise.file
     texts = reference_texts()
     others = {e.name: texts[e.file] for e in course().exercises if e.file == exercise.file and e.id != exercise.id}
@@ -176,66 +187,65 @@ def _bytes_of(path: Path) -> bytes:
         return b""
 
 
-def find_project(start: Path | None = None) -> Project:
-    """The project that holds this folder. InputError if there is none, or if it is of a course that we do not know."""
+def project_folder(start: Path | None = None) -> Path | None:
+    """Return the folder of the project that holds this one (by default, the current folder); None if there is none."""
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        if (folder / HOME / PROJECT).is_file():
-            return open_project(folder)
-    raise InputError(f"no project in {start} or above it; go into one, or make one: gptladder new DIR")
+        if (folder / HOME / PROJECT).is_file() or looks_like_project(folder):
+            return folder
+    return None
+
+
+def find_project(start: Path | None = None) -> Project:
+    """Open the project that holds this folder. InputError if there is none, or if its course is not the one we teach."""
+    folder = project_folder(start)
+    if folder is None:
+        where = (start or Path.cwd()).resolve()
+        raise InputError(f"no project in {where} or above it; go into one, or make one: gptladder new DIR")
+    return open_project(folder)
 
 
 def open_project(folder: Path) -> Project:
-    """The project in this very folder; what is damaged is set aside and said in its notes."""
+    """Open the project in this very folder; what is damaged or missing is made again, and its notes say so."""
     notes: list[str] = []
     path = folder / HOME / PROJECT
-    facts = _read(path, notes, lambda content: isinstance(content.get("course_version"), int))
-    if facts is None:
-        facts = {"course_version": course().version, "learner_seed": None}
-    version = facts["course_version"]
-    while version < course().version and version in MIGRATIONS:
-        facts = MIGRATIONS[version](facts)
-        version = facts["course_version"]
-        notes.append(f"this project was of an older course; it is now of course version {version}")
+    lost = not path.exists()
+    if lost:
+        path.parent.mkdir(exist_ok=True)
+        notes.append(
+            f"{HOME}/{PROJECT} is missing in {folder} (was it copied without its hidden files?); it is made again, "
+            "with new numbers in the questions"
+        )
+    facts = _read(path, notes, Facts.from_json) or Facts(course().version)
+    version = facts.course_version
     if version != course().version:
         cure = (
             "update gptladder" if version > course().version else "make a new one (gptladder new DIR) and copy mygpt/ into it"
         )
         raise InputError(f"{folder} is of course version {version}, this gptladder teaches {course().version}; {cure}")
-    if not isinstance(facts.get("learner_seed"), int):
-        facts["learner_seed"] = secrets.randbits(31)
-    text = (json.dumps(facts, indent=2) + "\n").encode()
+    seed = secrets.randbits(31) if facts.learner_seed is None else facts.learner_seed
+    text = _json_bytes(replace(facts, learner_seed=seed).to_json())
     if _bytes_of(path) != text:
         write_atomically(path, text)
-    project = Project(folder, facts["learner_seed"], notes=notes)
+    project = Project(folder, seed, notes=notes)
     project.load()
+    project.damaged = project.damaged or (lost and not (project.home / RECORD).exists())
     return project
 
 
-def _is_record(content: dict[str, Any]) -> bool:
-    checks = content.get("checks", {})
-    return (
-        content.get("format") == FORMAT
-        and all(isinstance(content.get(name, {}), dict) for name in ("checks", "hints", "given_up"))
-        and all(isinstance(entry, dict) and {"passed", "date", "code"} <= entry.keys() for entry in checks.values())
-    )
+def _json_bytes(content: object) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _is_answers(content: dict[str, Any]) -> bool:
-    return all(isinstance(entry, dict) and {"answer", "right", "date"} <= entry.keys() for entry in content.values())
-
-
-def _read(path: Path, notes: list[str], fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """The JSON object in a file, if it is one that fits; else it is set aside, and a note says so. None if there is none."""
+def _read(path: Path, notes: list[str], parse: Callable[[object], Read]) -> Read | None:
+    """Read a JSON file; None if there is none. One that cannot be parsed is set aside, and a note says so."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and fits(content):
-            return content
+        return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         pass
     aside = path.with_name(f"{path.name}.damaged-{datetime.now():%Y%m%d-%H%M%S-%f}")
     path.rename(aside)
-    notes.append(f"{path.name} was damaged; it is kept as {HOME}/{aside.name}, and made anew")
+    notes.append(f"{path.name} was damaged; it is kept as {HOME}/{aside.name}, and a new one is made")
     return None
