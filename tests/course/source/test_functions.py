@@ -7,7 +7,7 @@ import ast
 import pytest
 
 from gptladder.course.outline import CourseError, Exercise
-from gptladder.course.source.functions import cut, function_text, text_of_body, with_body
+from gptladder.course.source.functions import cut, function_text, text_of_body, with_body, with_function
 
 TEXT = '''"""A file."""
 
@@ -130,3 +130,55 @@ def test_a_whole_function_is_shown_with_its_decorators():
     text = function_text(TEXT, "Thing.size")
     assert text.startswith("@property\ndef size(self)")
     assert text.endswith("the answer is 4")
+
+
+SHIPPED = cut(TEXT, [exercise("Thing.size"), exercise("alone", "9.9-c")])
+
+
+def put_back(text, name):
+    return with_function(text, ast.parse(text), name, SHIPPED)
+
+
+@pytest.mark.parametrize("name", ["Thing.size", "alone"])
+def test_a_function_put_back_as_shipped_is_the_shipped_text(name):
+    written = with_body(SHIPPED, name, "x = 1\nreturn x\n# my own thoughts")
+    assert written != SHIPPED
+    assert put_back(written, name) == SHIPPED
+    assert put_back(SHIPPED, name) == SHIPPED
+
+
+def test_signature_and_docstring_come_back_too_and_all_else_stays():
+    written = TEXT.replace("import math", "import math\nimport helper").replace(
+        'def alone(x):\n    """By itself."""', "def alone(y, z):"
+    )
+    text = put_back(written, "alone")
+    assert function_text(text, "alone") == function_text(SHIPPED, "alone")
+    assert "import helper" in text
+    assert text.replace(function_text(text, "alone"), "") == written.replace("def alone(y, z):\n    return math.sqrt(x)", "")
+
+
+def test_line_ends_and_indentation_of_the_learner_stay():
+    text = "class Thing:\r\n\t@property\r\n\tdef size(self):\r\n\t\treturn 3\r\n\r\n\tother = 1  # \x0c"
+    found = put_back(text, "Thing.size")
+    assert found.startswith("class Thing:\r\n\t@property\r\n\tdef size(self) -> int:\r\n")
+    assert found.endswith('("exercise 9.9-it")\r\n\r\n\tother = 1  # \x0c')
+    assert found.count("\n") == found.count("\r\n")
+    ast.parse(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("import math\n", "alone"),
+        ("import math", "alone"),
+        ("", "alone"),
+        ("class Thing:\n    mine = 1\n\n\nlast = 2\n", "Thing.size"),
+        ("class Thing:\n    mine = 1", "Thing.size"),
+        ("mine = 1\n", "Thing.size"),  # its class is missing too
+    ],
+)
+def test_a_function_that_is_missing_is_added(text, name):
+    found = put_back(text, name)
+    assert function_text(found, name) == function_text(SHIPPED, name)
+    kept = [line for line in found.splitlines() if line in text.splitlines()]
+    assert [line for line in kept if line.strip()] == [line for line in text.splitlines() if line.strip()]

@@ -6,13 +6,14 @@ import io
 import json
 import lzma
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from gptladder.course.outline import course
 from gptladder.course.source.functions import text_of_body, with_body
 from gptladder.course.source.reference import PACKAGE, STARTER_SET, reference_texts
-from gptladder.course.workspace.make import project_files, starter_texts, write_project, zipped
+from gptladder.course.workspace.make import archive_path, project_files, starter_texts, write_project, zipped
 from gptladder.errors import InputError
 
 
@@ -81,6 +82,65 @@ def test_a_project_is_written_whole_and_nothing_is_overwritten(tmp_path):
     (tmp_path / "empty").mkdir()
     write_project(tmp_path / "empty", {"c": b"3"})
     assert (tmp_path / "empty" / "c").read_bytes() == b"3"
+
+
+def test_an_empty_folder_is_filled_where_it_is(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    there = Path.cwd().stat().st_ino
+    write_project(Path(), {"a/b.txt": b"1", ".gptladder/project.json": b"{}"})
+    assert (Path.cwd().stat().st_ino, Path("a/b.txt").read_bytes()) == (there, b"1")
+    assert sorted(path.name for path in Path.cwd().iterdir()) == [".gptladder", "a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_stays_a_link(tmp_path, there):
+    if there:
+        (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_project(tmp_path / "link", {"c": b"2"})
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target" / "c").read_bytes() == b"2"
+
+
+def test_an_empty_folder_is_filled_whole_or_not_at_all(tmp_path, monkeypatch):
+    rename, left = Path.rename, [3]
+
+    def fails_at_the_third(path, target):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        write_project(tmp_path, {"a": b"1", "b/b": b"2", "c": b"3", "d": b"4"})
+    assert left == [0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_a_project_only_once_it_is_whole(tmp_path, monkeypatch):
+    order, rename = [], Path.rename
+    monkeypatch.setattr(Path, "rename", lambda path, target: order.append(path.name) or rename(path, target))
+    write_project(tmp_path, project_files())
+    assert order[-1] == ".gptladder"
+    assert len(order) == len(set(order)) == len(list(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("given", "archive"),
+    [("mine", "mine.zip"), ("mine.zip", "mine.zip"), ("my.course", "my.course.zip"), ("deep/mine", "deep/mine.zip")],
+)
+def test_an_archive_s_path_is_the_folder_s_with_a_suffix(given, archive):
+    assert archive_path(Path(given)) == Path(archive)
+
+
+@pytest.mark.parametrize(("given", "archive"), [(".", "here.zip"), ("..", "../above.zip"), ("/", "/project.zip")])
+def test_an_archive_of_a_folder_without_a_name_lies_in_it(tmp_path, monkeypatch, given, archive):
+    (tmp_path / "above" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "above" / "here")
+    assert archive_path(Path(given)) == Path(archive)
 
 
 def test_an_archive_holds_the_project_and_is_the_same_bytes_each_time():
