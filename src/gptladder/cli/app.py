@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 from .. import __version__
 from ..errors import InputError, as_input_error
 from . import learn, teach
+from .program import as_typed
 
 if TYPE_CHECKING:
     from ..corpus import Corpus
@@ -305,5 +306,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {as_typed(' '.join(message.split()), typer.main.get_group(app).commands)}", file=sys.stderr)
     sys.exit(code)

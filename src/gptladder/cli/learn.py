@@ -96,8 +96,8 @@ def show_standing() -> bool:
     for line in words.standing_lines(found):
         print(line)
     if found.following is None:
-        print(f"        {_train_command(project)}")
-    print(f"  all objectives: {command('progress')}   all verbs: {command('--help')}")
+        print(f"  every exercise has passed; train your own GPT: {_train_command(project)}")
+    print(f"  all objectives: {command('progress')}; all verbs: {command('--help')}")
     return True
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -26,6 +28,14 @@ def python(*words: str | Path, inside: Path | None = None) -> str:
     # Not resolved: the Python of a virtual environment is often a link to another one, which has no torch.
     same = found is not None and Path(found).absolute() == running.absolute()
     return _line(running.name if same else _typed(running, inside), *words)
+
+
+def as_typed(message: str, verbs: Iterable[str]) -> str:
+    """Return a message with every `gptladder VERB` as one would type it here.
+
+    The rooms that raise errors do not know how the program was called; they write it by its plain name.
+    """
+    return re.sub(rf"\bgptladder (?=(?:{'|'.join(verbs)})\b)", lambda _: f"{command()} ", message)
 
 
 def quoted(word: str | Path) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..course.examination.divergence import Row
     from ..course.examination.judge import Verdict
     from ..course.questions.quiz import Item, Marked
-    from ..course.study import Standing, Waiting
+    from ..course.study import Standing
     from ..course.workspace.record import Evidence, Progress
 
 PRINTED_LINES = 8  # shown of what the learner's code printed
@@ -79,19 +79,12 @@ def marked_lines(marked: Marked) -> Iterator[str]:
 def standing_lines(found: Standing) -> Iterator[str]:
     """Yield where the learner stands and what comes next."""
     yield f"{found.passed} of {found.total} exercises passed; lesson {found.lesson.id}, {found.lesson.title}"
-    if found.following is not None:
-        exercise = found.following
+    if exercise := found.following:
         yield f"  next: {exercise.id}, {exercise.name} in mygpt/{exercise.file}, about {exercise.minutes} minutes"
-        yield f"        {command('check', '--watch')} checks it whenever you save"
-    else:
-        yield "  Every exercise has passed; the whole model is yours to train."
+        yield f"  check it whenever you save: {command('check', '--watch')}"
     if found.waiting:
-        yield "  questions that wait:"
-        yield from (f"        {_waiting_line(entry)}" for entry in found.waiting)
-
-
-def _waiting_line(entry: Waiting) -> str:
-    return f"{command('quiz', entry.lesson.id)}   {entry.count} on {entry.lesson.title}"
+        counts = ", ".join(f"{entry.count} of lesson {entry.lesson.id}" for entry in found.waiting)
+        yield f"  questions that wait: {counts}; answer them: {command('quiz', found.waiting[0].lesson.id)}"
 
 
 def numbers(tensor: Tensor) -> str:

@@ -17,12 +17,12 @@ from ..errors import InputError, did_you_mean
 from ..files import write_atomically
 from .outline import Exercise, Lesson, course
 from .questions import quiz
-from .source.functions import function_text, with_function
+from .source.functions import find, function_text, with_function
 from .source.packages import parse
-from .source.reference import reference_texts
+from .source.reference import reference_text
 from .workspace.evidence import Answer
 from .workspace.layout import MYGPT
-from .workspace.make import starter_texts
+from .workspace.make import starter_text
 from .workspace.record import Project, code_hash
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def solution(project: Project, exercise: Exercise, give_up: bool = False) -> str
         if not give_up:
             return None
         project.note_solution(exercise.id)
-    return function_text(reference_texts()[exercise.file], exercise.name)
+    return function_text(reference_text(exercise.file), exercise.name)
 
 
 def reset(project: Project, exercise: Exercise) -> Reset:
@@ -144,7 +144,7 @@ def reset(project: Project, exercise: Exercise) -> Reset:
     InputError if there is nothing to put back, or if Python cannot read the file.
     """
     name = f"{MYGPT}/{exercise.file}"
-    path, shipped = project.folder / name, starter_texts()[exercise.file]
+    path, shipped = project.folder / name, starter_text(exercise.file)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, shipped.encode())
@@ -155,12 +155,16 @@ def reset(project: Project, exercise: Exercise) -> Reset:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
         text = content.decode(encoding)
         changed = with_function(text, tree, exercise.name, shipped)
-        parse(changed.encode(encoding), name)
+        find(parse(changed.encode(encoding), name), exercise.name)
+    except KeyError:
+        raise InputError(
+            f"{name} has no place for {exercise.name}; rename the file: the next reset then puts it there whole, as shipped"
+        ) from None
     except (SyntaxError, UnicodeError) as error:
         where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise InputError(
             f"Python cannot read {name}{where} ({getattr(error, 'msg', error)}), so {exercise.name} cannot be found in it; "
-            "mend that line, or rename the file: the next reset then puts the whole file there as shipped"
+            "mend that, or rename the file: the next reset then puts it there whole, as shipped"
         ) from None
     if changed == text:
         raise InputError(f"{exercise.id} is as shipped already: {exercise.name} in {name}; there is nothing to reset")
@@ -233,7 +237,7 @@ def _group_names(exercise: Exercise) -> tuple[str, ...]:
     """The names of what an exercise is part of: its lesson, objectives, class and file."""
     path = Path(exercise.file)
     files = (exercise.file, f"{MYGPT}/{exercise.file}", path.name, path.stem, exercise.module)
-    return exercise.lesson, *exercise.objectives, exercise.name.rpartition(".")[0], *files
+    return exercise.lesson, *exercise.objectives, exercise.name.partition(".")[0], *files
 
 
 def _names(exercises: Iterable[Exercise]) -> list[str]:

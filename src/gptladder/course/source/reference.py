@@ -18,5 +18,10 @@ STARTER_SET = (
 
 
 def reference_texts() -> dict[str, str]:
-    """The starter set as it stands here: path in the package to text."""
-    return {member: (PACKAGE / member).read_text(encoding="utf-8") for member in STARTER_SET}
+    """Return the starter set as it stands here: path in the package to text."""
+    return {member: reference_text(member) for member in STARTER_SET}
+
+
+def reference_text(member: str) -> str:
+    """Return the text of one file of this package."""
+    return (PACKAGE / member).read_text(encoding="utf-8")

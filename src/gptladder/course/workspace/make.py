@@ -8,13 +8,13 @@ import lzma
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ...errors import InputError
 from ..outline import Course, CourseError, course
 from ..source.functions import cut
-from ..source.reference import PACKAGE, reference_texts
+from ..source.reference import PACKAGE, STARTER_SET, reference_text, reference_texts
 from .evidence import Facts
 from .layout import GENERATE, HOME, MYGPT, PROJECT, TRAIN
 
@@ -23,16 +23,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def starter_texts(chosen: Course | None = None, filled: Iterable[str] = ()) -> dict[str, str]:
     """Return the texts of the starter set with a hole for each exercise, except for those whose ids are in `filled`."""
-    chosen, filled, texts = chosen or course(), set(filled), reference_texts()
+    chosen, filled = chosen or course(), set(filled)
     for exercise in chosen.exercises:
-        if exercise.file not in texts:
+        if exercise.file not in STARTER_SET:
             raise CourseError(f"exercise {exercise.id}: {exercise.file} is not in the starter set")
-    return {
-        member: cut(text, [e for e in chosen.exercises if e.file == member and e.id not in filled])
-        if any(e.file == member for e in chosen.exercises)
-        else text
-        for member, text in texts.items()
-    }
+    return {member: starter_text(member, chosen, filled) for member in STARTER_SET}
+
+
+def starter_text(member: str, chosen: Course | None = None, filled: Collection[str] = ()) -> str:
+    """Return the text of one file of the starter set with its holes."""
+    holes = [e for e in (chosen or course()).exercises if e.file == member and e.id not in filled]
+    text = reference_text(member)
+    return cut(text, holes) if holes else text
 
 
 def project_files(completed: bool = False, filled: Iterable[str] = ()) -> dict[str, bytes]:

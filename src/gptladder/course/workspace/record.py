@@ -26,7 +26,7 @@ from ...errors import InputError
 from ...files import write_atomically
 from ..outline import Course, Exercise, course
 from ..source.packages import graft
-from ..source.reference import reference_texts
+from ..source.reference import reference_text
 from .evidence import Answer, AnswerEvidence, CheckEvidence, Facts, Record, State, answers_from_json
 from .layout import HOME, LOCK, MYGPT, PROJECT, looks_like_project
 
@@ -171,8 +171,8 @@ def code_hash(folder: Path, exercise: Exercise) -> str:
     Comments and layout do not count; the learner's own helpers do.
     """
     path = folder / MYGPT / exercise.file
-    texts = reference_texts()
-    others = {e.name: texts[e.file] for e in course().exercises if e.file == exercise.file and e.id != exercise.id}
+    reference = reference_text(exercise.file)
+    others = {e.name: reference for e in course().exercises if e.file == exercise.file and e.id != exercise.id}
     try:
         code = ast.dump(graft(path.read_text(encoding="utf-8"), str(path), others))
     except (OSError, SyntaxError, ValueError, RecursionError):
