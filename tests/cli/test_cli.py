@@ -70,7 +70,7 @@ def test_help_lists_the_verbs_under_their_group(gptladder: Call):
     }
     assert verbs == {
         "Train": ["train", "climb", "sample", "evaluate", "doctor"],
-        "Learn": ["new", "check", "hint", "solution", "trace", "quiz", "progress"],
+        "Learn": ["new", "check", "hint", "solution", "reset", "trace", "quiz", "progress"],
         "Teach": ["submit", "grade", "course"],
     }
 

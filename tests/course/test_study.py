@@ -330,7 +330,15 @@ def test_an_unknown_exercise_is_answered_with_what_is_near(starter, given, words
 
 @pytest.mark.parametrize(
     ("given", "id"),
-    [("3.3", "3.3"), ("head", "3.3"), ("3.3-head", "3.3"), ("3.3c", "3.3"), ("Head.forward", "3.3"), ("bigram.py", "2.1")],
+    [
+        ("3.3", "3.3"),
+        ("head", "3.3"),
+        ("3.3-head", "3.3"),
+        ("3.3c", "3.3"),
+        ("Head.forward", "3.3"),
+        ("bigram.py", "2.1"),
+        ("block", "4.2"),
+    ],
 )
 def test_a_lesson_has_many_names(given, id):
     assert study.lesson_meant(given).id == id

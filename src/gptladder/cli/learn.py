@@ -63,7 +63,7 @@ def _project() -> Project:
     if project.damaged:
         from ..course.examination.examiner import Examiner
 
-        print("note: checking every exercise again, to make the record again", file=sys.stderr)
+        print("note: every exercise is checked again, so that the record is whole", file=sys.stderr)
         with Examiner() as examiner:
             for _ in study.check_all(examiner, project):
                 pass

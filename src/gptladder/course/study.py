@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +90,7 @@ def check(examiner: Examiner, project: Project, exercise: Exercise, mine: bool =
 
 
 def check_all(examiner: Examiner, project: Project) -> Iterator[Verdict]:
-    """Check every exercise, to make a record again that was lost."""
+    """Check every exercise, which makes a lost record again."""
     for exercise in course().exercises:
         yield check(examiner, project, exercise)
 
@@ -197,17 +197,15 @@ def exercise_meant(project: Project, given: str) -> Exercise:
     It may be called by its id, the id's tail or the function's name. A lesson, an objective, a file or a class stands for the
     next unfinished exercise in it, or for the last one if all have passed. InputError if none is meant.
     """
-    exercises = course().exercises
-    wanted = given.strip().casefold()
-    for names in (_own_names, _group_names):
-        found = [exercise for exercise in exercises if wanted in {name.casefold() for name in names(exercise)}]
-        if len(found) > 1 and names is _own_names:
+    if found := _matching(given, _own_names):
+        if len(found) > 1:
             raise InputError(f"{given!r} can mean {len(found)} functions; say which, such as {found[0].name} or {found[0].id}")
-        if found:
-            return next((exercise for exercise in found if project.state_of(exercise.id) != "done"), found[-1])
+        return found[0]
+    if found := _matching(given, _group_names):
+        return next((exercise for exercise in found if project.state_of(exercise.id) != "done"), found[-1])
     if any(lesson.id == given for lesson in course().lessons):
         raise InputError(f"lesson {given} has no exercise, only questions: gptladder quiz {given}")
-    raise InputError(f"no exercise {given!r}; {did_you_mean(given, _names(exercises))}{LISTED}")
+    raise InputError(f"no exercise {given!r}; {did_you_mean(given, _all_names())}{LISTED}")
 
 
 def lesson_meant(given: str) -> Lesson:
@@ -215,30 +213,36 @@ def lesson_meant(given: str) -> Lesson:
 
     InputError if none is meant.
     """
-    lessons, exercises = course().lessons, course().exercises
-    wanted = given.strip().casefold()
-    objectives = {objective.id: objective.lesson for objective in course().objectives}
-    found = {e.lesson for e in exercises if wanted in {name.casefold() for name in (*_own_names(e), *_group_names(e))}}
-    for lesson in lessons:
-        if lesson.id in (wanted, objectives.get(wanted)) or found == {lesson.id}:
-            return lesson
-    if found:
+    lessons = course().lessons
+    exercises = _matching(given, _own_names) or _matching(given, _group_names)
+    found = {exercise.lesson for exercise in exercises}
+    found |= {objective.lesson for objective in course().objectives if given in (objective.id, objective.lesson)}
+    if len(found) > 1:
         raise InputError(f"{given!r} belongs to the lessons {', '.join(sorted(found))}; give one of them")
-    near = did_you_mean(given, [*(lesson.id for lesson in lessons), *_names(exercises)])
+    for lesson in lessons:
+        if lesson.id in found:
+            return lesson
+    near = did_you_mean(given, [*(lesson.id for lesson in lessons), *_all_names()])
     raise InputError(f"no lesson {given!r}; {near}they go from {lessons[0].id} to {lessons[-1].id}; {LISTED}")
 
 
+def _matching(given: str, names: Callable[[Exercise], tuple[str, ...]]) -> list[Exercise]:
+    """Return the exercises that have this name, in capitals or not."""
+    wanted = given.strip().casefold()
+    return [exercise for exercise in course().exercises if wanted in {name.casefold() for name in names(exercise)}]
+
+
 def _own_names(exercise: Exercise) -> tuple[str, ...]:
-    """The names of one exercise: 3.3-head, head, Head.forward. A name such as `forward` is shared by several."""
+    """Return the names of one exercise: 3.3-head, head, Head.forward. A name such as `forward` is shared by several."""
     return exercise.id, exercise.id.partition("-")[2], exercise.name, exercise.name.rpartition(".")[2]
 
 
 def _group_names(exercise: Exercise) -> tuple[str, ...]:
-    """The names of what an exercise is part of: its lesson, objectives, class and file."""
+    """Return the names of what an exercise is part of: its lesson, objectives, class and file."""
     path = Path(exercise.file)
     files = (exercise.file, f"{MYGPT}/{exercise.file}", path.name, path.stem, exercise.module)
     return exercise.lesson, *exercise.objectives, exercise.name.partition(".")[0], *files
 
 
-def _names(exercises: Iterable[Exercise]) -> list[str]:
-    return [name for exercise in exercises for name in (*_own_names(exercise), Path(exercise.file).name)]
+def _all_names() -> list[str]:
+    return [name for exercise in course().exercises for name in (*_own_names(exercise), Path(exercise.file).name)]
