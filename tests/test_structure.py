@@ -30,7 +30,7 @@ FLOORS = [
     {"course/checks", "course/bank", "course/questions", "course/workspace"},
     {"course/examination"},
     {"course/study", "course/grade", "course/verify"},
-    {"cli/__init__", "cli/program"},
+    {"cli/__init__", "cli/commands"},
     {"cli/words", "cli/asking", "cli/terminal", "cli/doctor"},
     {"cli/learn", "cli/teach"},
     {"cli/app"},

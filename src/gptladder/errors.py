@@ -21,6 +21,6 @@ def as_input_error(prefix: str = "") -> Iterator[None]:
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return "did you mean 'residual'? " for the known word that is nearest to what was given, or "" if none is near."""
+    """Return `did you mean 'gpt'? ` for the known name closest to a misspelled one, or nothing if none is close."""
     close = difflib.get_close_matches(given, list(known), n=1)
     return f"did you mean {close[0]!r}? " if close else ""

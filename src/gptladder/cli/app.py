@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 from .. import __version__
 from ..errors import InputError, as_input_error
 from . import learn, teach
-from .program import as_typed
+from .commands import as_typed
 
 if TYPE_CHECKING:
     from ..corpus import Corpus

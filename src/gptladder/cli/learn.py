@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .program import command, python, quoted
+from .commands import command, python, quoted
 
 if TYPE_CHECKING:
     from ..course.examination.examiner import Examiner

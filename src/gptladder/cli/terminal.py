@@ -27,7 +27,7 @@ from ..training.ablate import AblationRow
 from ..training.climb import Row
 from ..training.loop import Step
 from ..training.run import Training, versions
-from .program import command
+from .commands import command
 
 WIDE = 110  # columns of what goes into a file or a pipe
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)

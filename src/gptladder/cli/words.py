@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..course.outline import course
 from ..course.workspace.evidence import State
-from .program import command
+from .commands import command
 
 if TYPE_CHECKING:
     from torch import Tensor

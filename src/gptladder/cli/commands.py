@@ -1,4 +1,4 @@
-"""How this program is called here, so that every next step that we print works when it is pasted."""
+"""Commands that are printed to be pasted: our program as it is called here, and every word quoted."""
 
 from __future__ import annotations
 
