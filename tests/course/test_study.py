@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gptladder.course import study
-from gptladder.course.examination.judge import Finding, Verdict
+from gptladder.course.examination.verdict import Finding, Verdict
 from gptladder.course.outline import course
 from gptladder.course.questions import quiz
 from gptladder.course.source.functions import function_text

@@ -15,8 +15,8 @@ from .commands import command
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..course.examination.divergence import Row
-    from ..course.examination.judge import Verdict
+    from ..course.examination.divergence import ComparedTensor
+    from ..course.examination.verdict import Verdict
     from ..course.questions.quiz import Item, Marked
     from ..course.study import Standing
     from ..course.workspace.record import Evidence, Progress
@@ -96,7 +96,7 @@ def numbers(tensor: Tensor) -> str:
     return f"mean {tensor.double().mean().item():>9.4g}   begins {shown}{' ...' if tensor.numel() > len(corner) else ''}"
 
 
-def trace_lines(rows: Sequence[Row]) -> Iterator[str]:
+def trace_lines(rows: Sequence[ComparedTensor]) -> Iterator[str]:
     """Yield a line for each of the learner's tensors, and below one that differs, the reference's."""
     name_width = max((len(row.name) for row in rows), default=0)
     shape_width = max((len(str(tuple(row.tensor.shape))) for row in rows), default=0)

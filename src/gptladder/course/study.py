@@ -26,9 +26,9 @@ from .workspace.make import starter_text
 from .workspace.record import Project, code_hash
 
 if TYPE_CHECKING:
-    from .examination.divergence import Row
+    from .examination.divergence import ComparedTensor
     from .examination.examiner import Examiner
-    from .examination.judge import Verdict
+    from .examination.verdict import Verdict
 
 LISTED = "gptladder progress lists them all"
 
@@ -45,7 +45,7 @@ class Answered:
 class Traced:
     """The tensors of a learner's function beside the reference's; where there are none, the reason in words."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedTensor, ...]
     problem: str = ""
 
 
@@ -97,16 +97,15 @@ def check_all(examiner: Examiner, project: Project) -> Iterator[Verdict]:
 
 def trace(examiner: Examiner, project: Project, exercise: Exercise) -> Traced:
     """Run an exercise's first check and return what the learner's function computed, name by name."""
-    from .checks import BY_EXERCISE
     from .examination import divergence
     from .examination.examiner import untouched
-    from .examination.judge import run_traced
+    from .examination.in_process import run_traced
 
     with untouched(project.home):
         outcome = examiner.run(project.folder, exercise, trace=True)
     if not isinstance(outcome.trace, dict):
         return Traced((), outcome.trace or "it did not return")
-    return Traced(tuple(divergence.compare(outcome.trace, run_traced(exercise, BY_EXERCISE[exercise.id]))))
+    return Traced(tuple(divergence.compare(outcome.trace, run_traced(exercise))))
 
 
 def questions(project: Project, lesson: str, again: bool = False) -> tuple[quiz.Item, ...]:
