@@ -133,7 +133,7 @@ def test_a_known_mistake_is_named(typed, project):
     fill(project, "3.3-head", body=right.replace("math.sqrt(self.head_size)", "math.sqrt(x.size(-1))"))
     result = typed("check", "3.3-head", cwd=project)
     assert result.code == 1
-    assert "this is what scaling by sqrt(n_embd) gives; the scale is sqrt(D), where D is the head size" in " ".join(
+    assert "this is what scaling by sqrt(n_embd) gives; scale by sqrt(D), where D is the head size" in " ".join(
         result.out.split()
     )
     assert record_of(project)["checks"]["3.3-head"]["mutant"] == "3.3-head/scale-by-width"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import tomllib
 
 import pytest
 import torch
 from torch import nn
 
+from gptladder.course.bank.versions import MUTANTS, VARIANTS
+from gptladder.course.checks import LESSONS
 from gptladder.course.checks.check import (
     Mistake,
     agree,
-    all_true,
+    beside,
     difference,
     equal,
+    facts,
     gives,
+    in_turn,
     inside,
     past_stays,
     rows_sum_to_one,
@@ -22,15 +27,20 @@ from gptladder.course.checks.check import (
 )
 from gptladder.course.checks.probes import (
     SIZES,
+    argument_in_words,
     call,
     config,
     fill,
+    generator_facts,
     names_of,
     new_from,
     normal,
+    number,
     prefixed,
     tensor,
     tokens,
+    two_tensors,
+    uses_generator,
     with_gradients,
 )
 from gptladder.course.source.packages import reference
@@ -51,6 +61,8 @@ ONES = torch.ones(2, 3, dtype=torch.float64)
         (torch.tensor([1.0, -math.inf]), torch.tensor([1.0, -math.inf])),
         (torch.empty(0, 3), torch.empty(0, 3)),
         (1e9 + 1.0, 1e9),  # relative to the size
+        (math.nan, math.nan),
+        (math.inf, math.inf),
     ],
 )
 def test_what_agrees(got, wanted):
@@ -73,8 +85,10 @@ def test_what_agrees(got, wanted):
         (torch.tensor(2.0), torch.tensor(1.0), "it is 2, where 1 is right"),
         (1.1, 1.0, "1.1, where 1 is right"),
         (math.nan, 1.0, "nan, where 1 is right"),
+        (1.0, math.nan, "1, where nan is right"),
+        (-0.0, 1.0, "0, where 1 is right"),
         (True, 1.0, "a bool where a float is right"),
-        (2.0, 2, "a float where a int is right"),
+        (2.0, 2, "a float where an int is right"),
         ([1, 3], [1, 2], "[1, 3], where [1, 2] is right"),
         ("a" * 200, "b", "'aaa"),
         (None, ONES, "a NoneType where a Tensor is right"),
@@ -141,23 +155,53 @@ def test_rows_are_distributions():
     assert sideways.startswith("sideways: a row sums to ")
 
 
-def test_words_are_problems():
-    assert all_true({"a": "", "b": ""}, {}) is None
-    assert all_true({"a": "", "b": "the second is wrong"}, {}) == "the second is wrong"
-
-
 def test_two_results_that_must_agree():
     judge = agree("both are one")
-    assert judge({"found": ONES, "must_be": ONES.clone()}, {}) is None
-    assert judge({"found": 2 * ONES, "must_be": ONES}, {}).startswith("both are one, but at [0, 0] is 2, where 1")
+    assert judge(beside(ONES, ONES.clone()), {}) is None
+    assert judge(beside(2 * ONES, ONES), {}).startswith("both are one, but at [0, 0] is 2, where 1")
+    assert judge(beside(2.0, 1.0), {}) == "both are one, but it is 2, where 1 is right"
+
+
+def test_each_case_must_agree_and_is_told_by_its_name():
+    right = beside(1, 1, "one token") | beside([2], [2], "two: or more")
+    wrong = right | beside([3], [2], "two: or more")
+    assert agree("{case}")(right, {}) is None
+    assert agree("with {case} it is {found}, not {right}", numbers=False)(wrong, {}) == "with two: or more it is [3], not [2]"
+    assert agree({"one token": "never said", "two: or more": "said"}, numbers=False)(wrong, {}) == "said"
+    assert gives("{case} gives 1, 2")(beside(ONES[0], 2 * ONES[0], "it"), {}) == "it gives 1, 2, but gave 1, 1, 1"
+
+
+def test_facts_are_told_by_their_sentences():
+    judge = facts({"moves": "in {case} nothing moves", "kind": "{found} is no kind"})
+    wanted = {"a, b, moves": True, "kind": "one", "beside the point": 1}
+    assert judge(dict(wanted), wanted) is None
+    assert judge(wanted | {"beside the point": 2}, wanted) is None, "what has no sentence is not judged"
+    assert judge(wanted | {"a, b, moves": False}, wanted) == "in a, b nothing moves"
+    assert judge(wanted | {"kind": "two"}, wanted) == "two is no kind"
+    assert judge({"a, b, moves": True}, wanted) == "None is no kind"
+
+
+def test_a_fact_whose_name_ends_in_anothers_has_its_own_sentence():
+    judge = facts({"moves": "the shorter", "alone, moves": "the longer of {case}"})
+    assert judge({"x, alone, moves": False}, {"x, alone, moves": True}) == "the longer of x"
+    assert judge({"alone, moves": False}, {"alone, moves": True}) == "the longer of "
+    assert judge({"moves": False}, {"moves": True}) == "the shorter"
+    assert judge({"removes": False}, {"removes": True}) is None
+
+
+def test_judges_in_turn_stop_at_the_first_problem():
+    judge = in_turn(agree("first", numbers=False), inside(0.0, 1.0))
+    assert judge({}, {}) is None
+    assert judge(beside(1, 2), {}) == "first"
+    assert judge(beside(2, 2), {}) == "found is 2, where 0 to 1 is right"
 
 
 def test_a_few_numbers_are_all_shown():
     judge, right = gives("1, 2 must become 3, 4"), torch.tensor([3.0, 4.0])
-    assert judge({"found": right.clone(), "must_be": right}, {}) is None
-    assert judge({"found": right + 0.5, "must_be": right}, {}) == "1, 2 must become 3, 4, but gave 3.5, 4.5"
-    assert "dtype float64" in judge({"found": right.double(), "must_be": right}, {})
-    assert "shape (1,)" in judge({"found": right[:1], "must_be": right}, {})
+    assert judge(beside(right.clone(), right), {}) is None
+    assert judge(beside(right + 0.5, right), {}) == "1, 2 must become 3, 4, but gave 3.5, 4.5"
+    assert "dtype float64" in judge(beside(right.double(), right), {})
+    assert "shape (1,)" in judge(beside(right[:1], right), {})
 
 
 def test_numbers_lie_inside_a_band():
@@ -231,12 +275,60 @@ def test_what_is_no_tensor_is_told():
         call(lambda x: [x], ONES, whose="f")
 
 
+def test_what_is_no_number_is_told():
+    assert (number(2, "f"), number(1.5, "f")) == (2.0, 1.5)
+    for value, said in ((None, r"nothing \(is a `return` missing"), (True, "a bool"), (ONES, r"a Tensor.* its \.item\(\)")):
+        with pytest.raises(Mistake, match=f"f returned {said}"):
+            number(value, "f")
+
+
+def test_what_is_no_pair_of_tensors_is_told():
+    assert two_tensors([ONES, ONES], "f", "x and y") == (ONES, ONES)
+    for value, said in ((None, r"nothing \(is a `return` missing\?\)"), (ONES, "a Tensor"), ((ONES, 1), "a tuple")):
+        with pytest.raises(Mistake, match=f"f returned {said}; it must return two tensors, x and y"):
+            two_tensors(value, "f", "x and y")
+
+
+def test_arguments_are_called_by_their_names():
+    assert argument_in_words(lambda x, y: x, 1) == "`y`, its second argument"
+    assert argument_in_words(Pair(False).first, 0) == "`input`, its first argument", "of a module, those of its forward"
+    assert argument_in_words(lambda *values: values, 0) == "its first argument"
+    assert argument_in_words(lambda x: x, 2) == "its third argument"
+    assert argument_in_words(torch.add, 1) == "its second argument"  # it has no signature
+
+
+def test_a_generator_must_decide():
+    def drawn(generator):
+        return torch.rand(5, generator=generator)
+
+    def said(draw):
+        return uses_generator("f")(generator_facts(draw), generator_facts(drawn))
+
+    fixed = torch.rand(5)
+    assert said(drawn) is None
+    assert "different draws for the same" in said(lambda generator: torch.rand(5))
+    assert "generators with different seeds" in said(lambda generator: fixed)
+    assert "called again" in said(
+        lambda g: torch.rand(5) if g is None else drawn(torch.Generator().manual_seed(g.initial_seed()))
+    )
+    assert "without a generator" in said(lambda g: fixed if g is None else drawn(g))
+
+
+def test_the_checks_mutants_and_variants_of_a_lesson_share_a_file_stem():
+    stems = {lesson.__name__.rpartition(".")[2]: {check.exercise for check in lesson.CHECKS} for lesson in LESSONS}
+    for folder in (MUTANTS, VARIANTS):
+        files = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.toml")}
+        assert {
+            stem: {entry["id"].partition("/")[0] for entry in tomllib.loads(text)["version"]} for stem, text in files.items()
+        } == stems
+
+
 def test_a_change_in_place_is_told():
     def halves(x, y):
         y /= 2
         return x
 
-    with pytest.raises(Mistake, match="halves changed its argument 2 in place"):
+    with pytest.raises(Mistake, match="halves writes into `y`, its second argument"):
         call(halves, ONES.clone(), ONES.clone(), whose="halves")
     assert torch.equal(call(torch.add, ONES, ONES, whose="add"), ONES + ONES)
     assert call(lambda x: x, torch.tensor([math.nan]), whose="same").isnan().all()  # nan is not its own equal

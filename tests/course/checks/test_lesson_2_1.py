@@ -11,15 +11,19 @@ import torch.nn.functional as F
 from gptladder.course.checks.check import Mistake
 from gptladder.course.checks.lesson_2_1 import (
     CHECKS,
+    bigram_alone,
     loss_gradient,
     loss_large,
     loss_mean,
     loss_slices,
     loss_uniform,
+    moves_alone,
     uniform_agrees,
     uniform_values,
 )
+from gptladder.course.checks.probes import normal
 from gptladder.course.examination.in_process import run_probe
+from gptladder.course.source.packages import reference
 
 
 def with_loss(cross_entropy):
@@ -74,3 +78,16 @@ def test_the_uniform_loss_is_a_number():
     assert problems(uniform_agrees, with_uniform(lambda size: float(torch.tensor(size).double().log()))) is None
     with pytest.raises(Mistake, match="returned a Tensor"):
         problems(uniform_values, with_uniform(lambda size: torch.tensor(size).log()))
+
+
+def test_only_the_changed_position_may_move():
+    assert moves_alone(run_probe(next(check for check in CHECKS if check.probe is bigram_alone), reference), {}) is None
+    before = normal(2, 5, 3)
+    own, other = before.clone(), before.clone()
+    own[:, 2] += 1
+    other[:, 2:4] += 1
+    assert moves_alone({"before": before, "after": own, "changed": 2}, {}) is None
+    assert "position 3 moved: only its own should" in moves_alone({"before": before, "after": other, "changed": 2}, {})
+    assert "its logits did not move" in moves_alone({"before": before, "after": before, "changed": 2}, {})
+    assert "shape (2, 5, 3)" in moves_alone({"before": before, "after": before[:, 1:], "changed": 2}, {})
+    assert "shape (2, 5, 3)" in moves_alone({"before": before, "after": before, "changed": 5}, {})

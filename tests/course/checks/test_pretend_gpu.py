@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gptladder.course.checks.check import Mistake
-from gptladder.course.checks.pretend_gpu import stays_there
+from gptladder.course.checks.pretend_gpu import forms, keeps_form, lies_there, stays_there
 from gptladder.course.checks.probes import normal, tokens
 
 
@@ -18,8 +18,9 @@ def ones(*size, **options):
     return torch.ones(*size, dtype=torch.float64, **options)
 
 
-def said_of(function, *inputs, **more):
-    return stays_there(function, *(inputs or (normal(2, 5, 3),)), whose="f", **more)["device"]
+def said_of(function, *inputs, given="x", **more):
+    """What is said about it; empty if nothing is."""
+    return lies_there("f", given)(stays_there(function, *(inputs or (normal(2, 5, 3),)), whose="f", **more), {}) or ""
 
 
 def filled_like(x):
@@ -140,3 +141,27 @@ def test_what_the_play_cannot_do_is_nobodys_mistake():
         return x
 
     assert said_of(only_on_a_gpu) == ""
+
+
+def test_device_shape_and_dtype_are_judged_together():
+    def said(layer):
+        return keeps_form("f")(forms(layer, (2, 5, 3), (1, 3), whose="f"), right)
+
+    class Float64(nn.Module):
+        def forward(self, x):
+            return x.double()
+
+    class OnTheCPU(nn.Module):
+        def forward(self, x):
+            return torch.zeros(x.shape)
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        right = forms(nn.Identity(), (2, 5, 3), (1, 3), whose="f")
+        assert said(nn.Identity()) is None
+        assert "the shape for x (2, 5, 3)" in said(nn.Linear(3, 4).double())
+        assert "the dtype for float32" in said(Float64())
+        assert "f would return a tensor on the CPU" in said(OnTheCPU())
+    finally:
+        torch.set_default_dtype(before)

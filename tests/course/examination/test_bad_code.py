@@ -449,7 +449,7 @@ def test_a_tensor_with_other_strides_is_right(project, examiner, right):
 def test_a_changed_input(project, examiner, right, change):
     project.body(HEAD, f"{change}\n{right}")
     found = problems(project.examine(examiner, HEAD))
-    assert any("which others still need; make a new tensor" in problem for problem in found)
+    assert any("writes into `x`, its first argument" in problem for problem in found)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ nothing of this package but these helpers, and hands back plain values: tensors,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -23,12 +24,12 @@ TOLERANCE = 1e-6
 
 
 class Mistake(Exception):
-    """Raised by a probe: what is wrong, in a sentence, where there is nothing to compare."""
+    """Raised by a probe when there is nothing to compare: its words say what is wrong."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that an exercise must get right. `law`: it holds of every right answer, whatever the reference returns."""
+    """One thing that an exercise must get right. `law`: it is true of every right answer, whatever the reference returns."""
 
     exercise: str  # "3.3-head"
     name: str  # "causality"
@@ -39,7 +40,7 @@ class Check:
 
 
 def equal(got: Results, wanted: Results) -> str | None:
-    """Everything as the reference has it: shapes first (comparing broadcasts), then dtype, then values at 1e-6."""
+    """Judge that every result is the reference's: first shapes (comparing would broadcast), then dtypes, then values."""
     for name, value in wanted.items():
         if name not in got:
             return f"{name} is missing"
@@ -50,19 +51,26 @@ def equal(got: Results, wanted: Results) -> str | None:
 
 
 def difference(got: Value, wanted: Value) -> str | None:
-    """What differs between two values, in words; None if nothing does."""
+    """Return what differs between two values, in words; None if they are the same to 1e-6. nan is the same as nan."""
     if isinstance(wanted, Tensor) and isinstance(got, Tensor):
         return _tensor_difference(got, wanted)
     if isinstance(wanted, float) and isinstance(got, int | float) and not isinstance(got, bool):
-        same = got == wanted or abs(got - wanted) <= TOLERANCE * max(1.0, abs(wanted))
+        both_nan = math.isnan(got) and math.isnan(wanted)
+        same = got == wanted or both_nan or abs(got - wanted) <= TOLERANCE * max(1.0, abs(wanted))
         return None if same else f"{_short(got)}, where {_short(wanted)} is right"
     if type(got) is not type(wanted):
-        return f"a {type(got).__name__} where a {type(wanted).__name__} is right"
+        return f"{a_kind(got)} where {a_kind(wanted)} is right"
     return None if got == wanted else f"{_short(got)}, where {_short(wanted)} is right"
 
 
+def a_kind(value: object) -> str:
+    """Return the name of a value's type after its article: "a Tensor", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def _short(value: Value) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else repr(value)
+    text = f"{value + 0.0:.6g}" if isinstance(value, float) else repr(value)  # + 0.0: -0 is shown as 0
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
@@ -96,12 +104,12 @@ def _first(where: Tensor) -> str:
 
 
 def same(one: Results, other: Results) -> bool:
-    """Whether two runs of a probe gave the same, to the tolerance."""
+    """Return whether two runs of a probe gave the same results, to the tolerance."""
     return one.keys() == other.keys() and equal(one, other) is None
 
 
 def past_stays(got: Results, wanted: Results) -> str | None:
-    """Of results `before` and `after` (..., T, ...) with T as dimension 1, and `changed`: position t < changed did not move."""
+    """Judge two outputs (B, T, ...) for tokens that differ from position `changed` on: before it, they must agree."""
     before, after, changed = got["before"], got["after"], got["changed"]
     if before.shape != after.shape or before.dim() < 2 or before.size(1) <= changed:
         return f"shape {tuple(before.shape)}, where position is dimension 1"
@@ -116,7 +124,7 @@ def past_stays(got: Results, wanted: Results) -> str | None:
 
 
 def rows_sum_to_one(got: Results, wanted: Results) -> str | None:
-    """Every tensor's last dimension is a distribution: nothing negative, a sum of 1."""
+    """Judge that the last dimension of every tensor is a distribution: no number is negative, and they sum to 1."""
     for name, weights in got.items():
         sums = weights.sum(dim=-1)
         if not torch.allclose(sums, torch.ones_like(sums), rtol=TOLERANCE, atol=TOLERANCE):
@@ -127,36 +135,87 @@ def rows_sum_to_one(got: Results, wanted: Results) -> str | None:
     return None
 
 
-def all_true(got: Results, wanted: Results) -> str | None:
-    """Every result is a word that says what is wrong, or empty: for laws that the probe itself can see."""
-    return next((str(value) for value in got.values() if value), None)
+FOUND, MUST_BE = "found", "must be"
 
 
-def agree(words: str) -> Judgement:
-    """A law that ties two results: `found` is what `must_be` is, or else these words and where the two part."""
+def beside(found: Value, must_be: Value, case: str = "") -> Results:
+    """Return two results for `agree` and `gives`: a value, and what it must be in this case (which may have a name)."""
+    prefix = f"{case}: " if case else ""
+    return {f"{prefix}{FOUND}": found, f"{prefix}{MUST_BE}": must_be}
+
+
+def cases(got: Results) -> Iterator[tuple[str, Value, Value]]:
+    """Yield each case of `beside`: its name, what was found and what it must be."""
+    for name, value in got.items():
+        if name.endswith(FOUND):
+            prefix = name.removesuffix(FOUND)
+            yield prefix.removesuffix(": "), value, got[f"{prefix}{MUST_BE}"]
+
+
+def agree(words: str | Mapping[str, str], numbers: bool = True) -> Judgement:
+    """Return a judge of `beside`: in every case, what was found is what it must be.
+
+    If it is not, the judge says `words` (one sentence, or one for each case) and, unless `numbers` is false, where the two
+    differ. In the words, {case} stands for the case's name, {found} for what was found, {right} for what it must be.
+    """
 
     def judge(got: Results, wanted: Results) -> str | None:
-        problem = difference(got["found"], got["must_be"])
-        return f"{words}, but {problem}" if problem else None
+        for case, found, must_be in cases(got):
+            if problem := difference(found, must_be):
+                said = (words if isinstance(words, str) else words[case]).replace("{case}", case)
+                said = said.replace("{found}", _short(found)).replace("{right}", _short(must_be))
+                if not numbers:
+                    return said
+                return f"{said}, but {problem}" if isinstance(found, Tensor) else f"{said}, but it is {problem}"
+        return None
 
     return judge
 
 
 def gives(words: str) -> Judgement:
-    """As `agree`, of a few numbers, all of which are shown."""
+    """Return a judge like `agree` for a few numbers: it shows all that were found."""
 
     def judge(got: Results, wanted: Results) -> str | None:
-        found, must_be = got["found"], got["must_be"]
-        problem = difference(found, must_be)
-        if problem and found.shape == must_be.shape and found.dtype == must_be.dtype:
-            problem = f"gave {', '.join(f'{number:.4g}' for number in found.flatten().tolist())}"
-        return f"{words}, but {problem}" if problem else None
+        for case, found, must_be in cases(got):
+            problem = difference(found, must_be)
+            if problem and found.shape == must_be.shape and found.dtype == must_be.dtype:
+                problem = f"gave {', '.join(f'{number:.4g}' for number in found.flatten().tolist())}"
+            if problem:
+                return f"{words.replace('{case}', case)}, but {problem}"
+        return None
+
+    return judge
+
+
+def facts(sentences: Mapping[str, str]) -> Judgement:
+    """Return a judge of facts: each must be what it is for the reference; if it is not, the judge says the fact's sentence.
+
+    A result's name is the fact's, or a case and the fact: "remembers" judges both "remembers" and "p = 0.5, remembers".
+    In the sentence, {case} stands for the case ("p = 0.5") and {found} for the result.
+    """
+
+    def judge(got: Results, wanted: Results) -> str | None:
+        for name, must_be in wanted.items():
+            fact = max((fact for fact in sentences if f", {name}".endswith(f", {fact}")), key=len, default="")
+            if fact and difference(got.get(name), must_be):
+                case = name.removesuffix(fact).removesuffix(", ")
+                return sentences[fact].replace("{found}", str(got.get(name))).replace("{case}", case)
+        return None
+
+    return judge
+
+
+def in_turn(*judges: Judgement) -> Judgement:
+    """Return a judge that asks these one after another and says what the first of them finds."""
+
+    def judge(got: Results, wanted: Results) -> str | None:
+        return next((problem for one in judges if (problem := one(got, wanted))), None)
 
     return judge
 
 
 def same_names(got: Results, wanted: Results) -> str | None:
-    """Lists of names, in any order: which are missing, and which are too many."""
+    """Judge lists of names, in any order: say which are missing and which are too many."""
     for place, names in wanted.items():
         parts = {"missing": [n for n in names if n not in got[place]], "too many": [n for n in got[place] if n not in names]}
         if any(parts.values()):
@@ -168,7 +227,7 @@ def same_names(got: Results, wanted: Results) -> str | None:
 
 
 def inside(low: float, high: float) -> Callable[[Results, Results], str | None]:
-    """Every number lies between these two: for losses, which are never the same twice."""
+    """Return a judge of losses, which never come out quite alike: every number must lie between these two."""
 
     def judge(got: Mapping[str, Value], wanted: Mapping[str, Value]) -> str | None:
         for name, value in got.items():

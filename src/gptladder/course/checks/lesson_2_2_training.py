@@ -1,4 +1,4 @@
-"""Lesson 2.2: the training step and evaluation here, the choice of the next token and writing in lesson_2_2_sampling."""
+"""Lesson 2.2, its first part: the training step and evaluation. lesson_2_2_choosing and lesson_2_2_writing have the rest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .check import Check, Mistake, Opened, Results, all_true, difference, equal, inside
-from .fakes import Descent, Table, V, mean_loss, squares
-from .probes import normal, tensor, tokens
+from .check import Check, Mistake, Opened, Results, agree, beside, equal, facts, in_turn, inside
+from .fakes import GRAPH_KEPT, WITHOUT_GRAPH, Descent, Table, V, mean_loss, squares
+from .probes import normal, number, tensor, tokens
 
 RATE = 0.5
 STEP, EVALUATE = "training_step", "evaluate"
+MODES = {True: "train()", False: "eval()"}
 
 
 def _pair(B: int = 3, T: int = 5, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -22,7 +23,7 @@ def _pair(B: int = 3, T: int = 5, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def _step(my: Opened, model: nn.Module, optimizer: Descent, *rest: Any) -> Tensor:  # noqa: ANN401
-    """What training_step returns. Mistake if it is no single number in a tensor."""
+    """Return what training_step returns; raise Mistake if it is not a single number in a tensor."""
     loss = my("training.loop").training_step(model, optimizer, *rest)
     if isinstance(loss, float):
         raise Mistake(f"{STEP} returned a float; return the tensor, detached: reading its number would make a GPU wait")
@@ -33,69 +34,63 @@ def _step(my: Opened, model: nn.Module, optimizer: Descent, *rest: Any) -> Tenso
 
 
 def step_law(my: Opened) -> Results:
-    """One step of plain gradient descent, beside its formula."""
+    """The weights after one step of plain gradient descent, and its formula; the weights before; how often step() ran."""
     model, (x, y) = Table(), _pair()
     old = model.table.weight.detach().clone()
     (slope,) = torch.autograd.grad(mean_loss(model.table(x), y), [model.table.weight])
     optimizer = Descent(model, RATE)
     _step(my, model, optimizer, x, y, mean_loss)
-    new = model.table.weight.detach()
-    if torch.equal(new, old):
-        late = "is called when there are no gradients: before backward, or after zero_grad"
-        why = late if optimizer.steps else "is never called"
-        return {"moved": f"the weights are what they were before: optimizer.step() {why}"}
-    problem = difference(new, old - RATE * slope)
-    words = f"one step of plain gradient descent must give w - {RATE} x gradient, but a weight {problem}"
-    return {"moved": words if problem else ""}
+    return {**beside(model.table.weight.detach(), old - RATE * slope), "before": old, "steps": optimizer.steps}
+
+
+def takes_a_step(got: Results, wanted: Results) -> str | None:
+    """Judge `step_law`: if the weights did not move at all, the reason is known."""
+    if torch.equal(got["found"], got["before"]):
+        late = "is called when there are no gradients, before backward or after zero_grad"
+        return f"the weights have not moved: optimizer.step() {late if got['steps'] else 'is never called'}"
+    return agree(f"one step of plain gradient descent must give w - {RATE} x gradient")(got, wanted)
 
 
 def step_leftovers(my: Opened) -> Results:
-    """The same step with gradients left behind and without."""
+    """The weights after a step with gradients left behind, and after the same step without."""
     found = []
-    for left in (False, True):
+    for left in (normal(V, V, seed=5), None):
         model, (x, y) = Table(), _pair()
-        model.table.weight.grad = normal(V, V, seed=5) if left else None
+        model.table.weight.grad = left
         _step(my, model, Descent(model, RATE), x, y, mean_loss)
         found.append(model.table.weight.detach())
-    same = difference(found[1], found[0]) is None
-    return {"left": "" if same else "gradients that were there before the step change what it does: they are added to its own"}
+    return beside(*found)
 
 
 def step_loss(my: Opened) -> Results:
-    """What is returned, beside the loss before the update."""
+    """What is returned, and the loss before the update."""
     model, (x, y) = Table(), _pair()
     before = mean_loss(model.table(x), y).detach()
     loss = _step(my, model, Descent(model, 20.0), x, y, mean_loss)
-    if loss.requires_grad:
-        return {"loss": "the loss still holds on to its graph, and with it to the whole forward pass: detach it"}
-    problem = difference(loss, before)
-    return {"loss": f"the loss of this batch before the update must be returned, but {problem}" if problem else ""}
+    return {"holds its graph": loss.requires_grad, **beside(loss, before)}
 
 
 def step_mode(my: Opened) -> Results:
-    """A model that comes in eval(), and one that comes in train()."""
-    results = {}
-    for training in (False, True):
+    """Whether the forward pass runs in train(), for a model that comes in eval() and for one that comes in train()."""
+    results: Results = {}
+    for training, came in MODES.items():
         model, (x, y) = Table().train(training), _pair()
         _step(my, model, Descent(model, RATE), x, y, mean_loss)
-        came = "train()" if training else "eval()"
-        problem = f"for a model that comes in {came} the forward pass runs in eval(), where dropout does nothing"
-        results[came] = "" if all(model.modes) else problem
-    return dict(results)
+        results[f"{came}, forward in train()"] = all(model.modes)
+    return results
 
 
 def step_other_loss(my: Opened) -> Results:
-    """Another loss function, and the one that is taken where none is given."""
-    results = {}
+    """The losses of a loss_function that is given, and of the default."""
+    results: Results = {}
     for name, rest, right in (
         ("the loss_function that is given", (squares,), squares),
         ("cross_entropy, the default,", (), mean_loss),
     ):
         model, (x, y) = Table(), _pair()
         wanted = right(model.table(x), y).item()
-        problem = difference(_step(my, model, Descent(model, RATE), x, y, *rest).item(), wanted)
-        results[name] = f"with {name} the loss is {problem}" if problem else ""
-    return dict(results)
+        results |= beside(_step(my, model, Descent(model, RATE), x, y, *rest).item(), wanted, name)
+    return results
 
 
 def step_values(my: Opened) -> Results:
@@ -103,15 +98,15 @@ def step_values(my: Opened) -> Results:
     results: Results = {}
     model = Table()
     optimizer = Descent(model, RATE, momentum=0.9)
-    for number in range(1, 4):
-        x, y = _pair(B=number, T=5 - number, seed=number)
-        results[f"the loss of step {number}"] = _step(my, model, optimizer, x, y, mean_loss).detach().clone()
-        results[f"the weights after step {number}"] = model.table.weight.detach().clone()
+    for step in range(1, 4):
+        x, y = _pair(B=step, T=5 - step, seed=step)
+        results[f"the loss of step {step}"] = _step(my, model, optimizer, x, y, mean_loss).detach().clone()
+        results[f"the weights after step {step}"] = model.table.weight.detach().clone()
     return results
 
 
 def step_trains(my: Opened) -> Results:
-    """A table learns "abacabac...": after a comes b or c, which nobody can know; all else is certain."""
+    """The loss of a table that learns "abacabac...": whether b or c follows an a, nobody can know; all else is certain."""
     text = torch.tensor([0, 1, 0, 2] * 8)
     model = Table(torch.zeros(V, V))
     optimizer = Descent(model, 2.0, momentum=0.8)
@@ -121,78 +116,61 @@ def step_trains(my: Opened) -> Results:
 
 
 def _evaluate(my: Opened, model: nn.Module, blocks: Any, *rest: Any) -> float:  # noqa: ANN401
-    """What evaluate returns. Mistake if it is no float."""
-    found = my("training.loop").evaluate(model, blocks, *rest)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        given = "nothing (is a `return` missing?)" if found is None else f"a {type(found).__name__}"
-        raise Mistake(f"{EVALUATE} returned {given}; it must return a float (a tensor's number is its .item())")
-    return float(found)
+    return number(my("training.loop").evaluate(model, blocks, *rest), EVALUATE)
 
 
 def in_blocks(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same tokens in blocks of these lengths."""
+    """Yield the same tokens in blocks of these lengths."""
     yield from zip(x.split(sizes, dim=1), y.split(sizes, dim=1), strict=True)
 
 
 def evaluate_example(my: Opened) -> Results:
-    """The docstring's: 8 targets that cost 2 and 2 that cost 1."""
+    """The docstring's example: 8 targets that cost 2 and 2 that cost 1."""
     y = torch.tensor([[2] * 8 + [1] * 2])
-    found = _evaluate(my, Table(), in_blocks(y, y, (8, 2)), lambda logits, targets: targets.double().mean())
-    problem = difference(found, 1.8)
-    return {"example": f"8 targets at 2.0 and 2 at 1.0 give 1.8, but the result is {problem}" if problem else ""}
+    return beside(_evaluate(my, Table(), in_blocks(y, y, (8, 2)), lambda logits, targets: targets.double().mean()), 1.8)
 
 
 def evaluate_cuts(my: Opened) -> Results:
-    """The same targets, cut into blocks in several ways."""
-    (x, y), results = _pair(B=3, T=12), {}
+    """The mean of the same targets, cut into blocks in several ways."""
+    (x, y), results = _pair(B=3, T=12), Results()
     whole = _evaluate(my, Table(), [(x, y)], mean_loss)
     cuts = {
-        "of 5, 5 and 2 tokens": in_blocks(x, y, (5, 5, 2)),
-        "of 1 and 11 tokens": in_blocks(x, y, (1, 11)),
-        "of 1 and 2 rows": zip(x.split((1, 2)), y.split((1, 2)), strict=True),
+        "5, 5 and 2 tokens": in_blocks(x, y, (5, 5, 2)),
+        "1 and 11 tokens": in_blocks(x, y, (1, 11)),
+        "1 and 2 rows": zip(x.split((1, 2)), y.split((1, 2)), strict=True),
     }
     for name, blocks in cuts.items():
-        problem = difference(_evaluate(my, Table(), blocks, mean_loss), whole)
-        results[name] = f"targets that are cut into blocks {name} must have the mean that they have whole, but it is {problem}"
-        results[name] = results[name] if problem else ""
-    return dict(results)
+        results |= beside(_evaluate(my, Table(), blocks, mean_loss), whole, name)
+    return results
+
+
+ASKED, PUT_BACK, WHOLLY = "asked in eval()", "left as it came", "layers left as they came"
 
 
 def evaluate_mode(my: Opened) -> Results:
     """The mode of the model while it is asked, and afterwards."""
-    results = {}
-    for training in (True, False):
+    results: Results = {}
+    for training, came in MODES.items():
         model = Table().train(training)
         _evaluate(my, model, [_pair(), _pair(seed=2)], mean_loss)
-        came = "train()" if training else "eval()"
-        if any(model.modes):
-            results[came] = f"a model that comes in {came} is asked in train(), where dropout is on"
-        elif model.training != training:
-            results[came] = f"a model that comes in {came} is left in {'train()' if model.training else 'eval()'}"
-        elif model.table.training != training:
-            results[came] = (
-                f"a model that comes in {came} gets its own mode back, but its layers do not; model.train(mode) sets all"
-            )
-    return dict(results)
+        results[f"{came}, {ASKED}"] = not any(model.modes)
+        results[f"{came}, {PUT_BACK}"] = model.training == training
+        results[f"{came}, {WHOLLY}"] = model.table.training == training
+    return results
 
 
 def evaluate_graph(my: Opened) -> Results:
     """Whether torch notes operations for a backward pass that never comes."""
     model = Table()
     _evaluate(my, model, [_pair()], mean_loss)
-    return {
-        "graph": "gradients are prepared for, which takes memory for nothing; keep @torch.no_grad()"
-        if any(model.graphs)
-        else ""
-    }
+    return {GRAPH_KEPT: any(model.graphs)}
 
 
 def evaluate_weights(my: Opened) -> Results:
-    """The weights afterwards."""
+    """Whether the weights are the same afterwards."""
     model = Table()
     _evaluate(my, model, [_pair()], mean_loss)
-    same = torch.equal(model.table.weight, Table().table.weight)
-    return {"weights": "" if same else "the weights have changed: evaluation looks, it does not train"}
+    return {"same weights": torch.equal(model.table.weight, Table().table.weight)}
 
 
 def evaluate_values(my: Opened) -> Results:
@@ -206,27 +184,78 @@ def evaluate_values(my: Opened) -> Results:
     return results
 
 
+LEFTOVERS = "gradients that were there before the step change what it does: backward adds its own to them, so clear them first"
+HOLDS_GRAPH = "the loss still holds on to its graph, and with it to the whole forward pass: detach it"
+IN_EVAL = "for a model that comes in {case} the forward pass runs in eval(), where dropout does nothing"
+MODE_KEPT = {
+    ASKED: "a model that comes in {case} is evaluated in train(), where dropout is on",
+    PUT_BACK: "a model that comes in {case} is left in the other mode",
+    WHOLLY: "a model that comes in {case} gets its own mode back, but its layers do not; model.train(mode) sets all",
+}
+TRAINING, EVALUATION = "2.2-step", "2.2-evaluate"
 CHECKS = (
-    Check("2.2-step", "update", "one step down the slope of this batch", step_law, all_true, law=True),
-    Check("2.2-step", "leftovers", "gradients left behind before the step do not matter", step_leftovers, all_true, law=True),
-    Check("2.2-step", "loss", "the loss before the update comes back, detached", step_loss, all_true, law=True),
-    Check("2.2-step", "mode", "the model is in training mode", step_mode, all_true, law=True),
-    Check("2.2-step", "loss function", "the loss_function that is given counts", step_other_loss, all_true, law=True),
-    Check("2.2-step", "values", "three steps: each loss, and the weights after it", step_values, equal),
+    Check(TRAINING, "update", "one step down the slope of this batch", step_law, takes_a_step, law=True),
     Check(
-        "2.2-step",
-        "training",
-        "a table learns a small text: a loss of about ln(2)/2",
-        step_trains,
-        inside(0.33, 0.42),
+        TRAINING,
+        "leftovers",
+        "gradients left behind before the step do not matter",
+        step_leftovers,
+        agree(LEFTOVERS, numbers=False),
         law=True,
     ),
-    Check("2.2-evaluate", "example", "8 targets at 2.0 and 2 at 1.0 give 1.8", evaluate_example, all_true, law=True),
-    Check("2.2-evaluate", "cuts", "how targets are cut into blocks does not matter", evaluate_cuts, all_true, law=True),
     Check(
-        "2.2-evaluate", "mode", "the model is asked in eval(), then put back into its mode", evaluate_mode, all_true, law=True
+        TRAINING,
+        "loss",
+        "the loss before the update comes back, detached",
+        step_loss,
+        in_turn(facts({"holds its graph": HOLDS_GRAPH}), agree("the loss of this batch before the update must be returned")),
+        law=True,
     ),
-    Check("2.2-evaluate", "graph", "nothing is kept for a backward pass", evaluate_graph, all_true, law=True),
-    Check("2.2-evaluate", "weights", "the weights stay as they are", evaluate_weights, all_true, law=True),
-    Check("2.2-evaluate", "values", "the mean loss over all targets, as a float", evaluate_values, equal),
+    Check(TRAINING, "mode", "the model is in training mode", step_mode, facts({"forward in train()": IN_EVAL}), law=True),
+    Check(
+        TRAINING,
+        "loss function",
+        "the loss is that of the loss_function that is given",
+        step_other_loss,
+        agree("with {case} the loss is {found}, where {right} is right", numbers=False),
+        law=True,
+    ),
+    Check(TRAINING, "values", "three steps: each loss, and the weights after it", step_values, equal),
+    Check(
+        TRAINING, "training", "a table learns a small text: a loss of about ln(2)/2", step_trains, inside(0.33, 0.42), law=True
+    ),
+    Check(
+        EVALUATION,
+        "example",
+        "8 targets at 2.0 and 2 at 1.0 give 1.8",
+        evaluate_example,
+        agree("8 targets at 2.0 and 2 at 1.0 must give 1.8, but the result is {found}", numbers=False),
+        law=True,
+    ),
+    Check(
+        EVALUATION,
+        "cuts",
+        "how targets are cut into blocks does not matter",
+        evaluate_cuts,
+        agree("targets in blocks of {case} must have the same mean as in one block"),
+        law=True,
+    ),
+    Check(
+        EVALUATION,
+        "mode",
+        "the model is evaluated in eval(), then put back into its mode",
+        evaluate_mode,
+        facts(MODE_KEPT),
+        law=True,
+    ),
+    Check(EVALUATION, "graph", "nothing is kept for a backward pass", evaluate_graph, facts(WITHOUT_GRAPH), law=True),
+    Check(
+        EVALUATION,
+        "weights",
+        "the weights stay as they are",
+        evaluate_weights,
+        facts({"same weights": "the weights have changed: evaluation looks, it does not train"}),
+        law=True,
+    ),
+    Check(EVALUATION, "values", "the mean loss over all targets, as a float", evaluate_values, equal),
 )

@@ -7,13 +7,25 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .check import Check, Mistake, Opened, Results, all_true, difference, equal, past_stays, same_names
-from .pretend_gpu import forms
-from .probes import call, config, fill, names_of, normal, prefixed, seeded, tokens, with_gradients
+from .check import Check, Mistake, Opened, Results, beside, cases, difference, equal, facts, past_stays, same_names
+from .dropping import SIGMAS, by_chance, multiplied, told_share
+from .pretend_gpu import forms, keeps_form
+from .probes import (
+    NO_GRADIENT,
+    call,
+    config,
+    fill,
+    names_of,
+    normal,
+    one_token_changed,
+    prefixed,
+    seeded,
+    tokens,
+    with_gradients,
+)
 
-DROPOUT, INIT = "Dropout.forward", "GPT.__init__"
+DROPOUT, GPT = "Dropout.forward", "a GPT"
 ROWS, COLUMNS = 200, 250
-SIGMAS = 6  # how far a share may stray by chance before it is called wrong
 LN_65 = math.log(65)
 
 
@@ -21,80 +33,72 @@ def _dropout(my: Opened, p: float) -> nn.Module:
     return my("model.dropout").Dropout(p).train()
 
 
-def _dropped(my: Opened, p: float) -> Tensor:
-    """What becomes of 200 x 250 ones in training."""
-    return call(_dropout(my, p), torch.ones(ROWS, COLUMNS), whose=DROPOUT)
-
-
-def _is_off(share: float, p: float, count: int) -> bool:
-    return abs(share - p) > SIGMAS * math.sqrt(p * (1 - p) / count)
-
-
 def dropout_forms(my: Opened) -> Results:
-    """Shapes of one to four dimensions, dtype and device."""
+    """Return the output's shapes for one to four dimensions, its dtype and device."""
     return forms(_dropout(my, 0.4), (2, 5, 6), (7,), (3, 1), (2, 3, 4, 5), whose=DROPOUT)
 
 
 def dropout_eval(my: Opened) -> Results:
-    """In eval(), and in training with p = 0."""
+    """Return by what x is multiplied in eval(), and in training with p = 0."""
+    x = normal(5, 7)
     return {
-        "eval": _change(_dropout(my, 0.5).eval(), "in eval()"),
-        "p = 0": _change(_dropout(my, 0.0), "with p = 0, in training too,"),
+        "in eval(), factor": multiplied(call(_dropout(my, 0.5).eval(), x, whose=DROPOUT), x),
+        "with p = 0, factor": multiplied(call(_dropout(my, 0.0), x, whose=DROPOUT), x),
     }
 
 
-def _change(layer: nn.Module, when: str) -> str:
-    """Empty if the layer leaves x as it is."""
-    x = normal(5, 7)
-    y = call(layer, x, whose=DROPOUT)
-    problem = "some of it is dropped" if (y == 0).any() else difference(y, x)
-    return f"{when} x must come out as it went in, but {problem}" if problem else ""
-
-
 def dropout_share(my: Opened) -> Results:
-    """How many of 50,000 numbers are dropped; and whether each is for itself."""
-    return {f"p = {p}": _share_problem((_dropped(my, p) == 0).double(), p) for p in (0.2, 0.5)}
+    """Return which share of 50,000 ones is dropped, and whether each number is dropped by itself."""
+    results: Results = {}
+    for p in (0.2, 0.5):
+        dropped = call(_dropout(my, p), torch.ones(ROWS, COLUMNS), whose=DROPOUT) == 0
+        results |= prefixed(f"p = {p}", shares(dropped.double(), p))
+    return results
 
 
-def _share_problem(zeros: Tensor, p: float) -> str:
-    """Empty if these could be where each number for itself was dropped with probability p."""
-    share, rows, columns = zeros.mean().item(), zeros.mean(dim=1).tolist(), zeros.mean(dim=0).tolist()
-    if any(_is_off(row, share, COLUMNS) for row in rows) or any(_is_off(column, share, ROWS) for column in columns):
-        return "whole rows or columns share their fate; each number is dropped or kept for itself"
-    return f"with p = {p} about {share:.1f} of the numbers become 0" if _is_off(share, p, ROWS * COLUMNS) else ""
+def shares(dropped: Tensor, p: float) -> Results:
+    """Return the share of ones in a matrix, and whether each row and column has that share, as when each is drawn alone."""
+    share = dropped.mean().item()
+    alone = all(by_chance(row, share, COLUMNS) for row in dropped.mean(dim=1).tolist())
+    alone &= all(by_chance(column, share, ROWS) for column in dropped.mean(dim=0).tolist())
+    return {"p": p, "alone": alone, "share": told_share(share, p, dropped.numel()) if alone else p}
+
+
+def drops_a_share(got: Results, wanted: Results) -> str | None:
+    """Judge `shares`: each number is dropped by itself, and a share p of them is."""
+    for case in (name.removesuffix(", alone") for name in got if name.endswith(", alone")):
+        if not got[f"{case}, alone"]:
+            return "whole rows or columns are dropped together; each number must be dropped or kept by itself"
+        if (share := got[f"{case}, share"]) != got[f"{case}, p"]:
+            return f"with {case} about {share:.0%} of the numbers become 0"
+    return None
 
 
 def dropout_scale(my: Opened) -> Results:
-    """What becomes of those that survive."""
-    results: Results = {}
+    """Return by what the numbers that survive are multiplied."""
+    x, results = normal(40, 50), Results()
     for p in (0.2, 0.5):
-        y = call(_dropout(my, p), x := normal(40, 50), whose=DROPOUT)
-        kept = y != 0
-        problem = difference(y[kept], x[kept] / (1 - p)) if kept.any() else "none did"
-        factor = (y[kept] / x[kept]).median().item() if kept.any() else 0.0
-        words = f"with p = {p} what survives must grow by 1/(1 - p) = {1 / (1 - p):.4g}, so that the mean stays; it grows by"
-        results[f"p = {p}"] = f"{words} {factor:.4g}" if problem else ""
+        y = call(_dropout(my, p), x, whose=DROPOUT)
+        results[f"p = {p}, factor"] = multiplied(y[y != 0], x[y != 0])
     return results
 
 
 def dropout_fresh(my: Opened) -> Results:
-    """Two calls of one layer, and one each of two layers."""
+    """Return whether two calls of one layer and a call of another layer drop different numbers."""
     layer, ones = _dropout(my, 0.5), torch.ones(20, 50)
     masks = [call(layer, ones, whose=DROPOUT) != 0, call(layer, ones, whose=DROPOUT) != 0]
     masks.append(call(_dropout(my, 0.5), ones, whose=DROPOUT) != 0)
-    same = any(torch.equal(a, b) for i, a in enumerate(masks) for b in masks[:i])
-    return {"fresh": "two calls drop the same numbers; draw anew each time, and seed nothing" if same else ""}
+    return {"different": not any(torch.equal(a, b) for i, a in enumerate(masks) for b in masks[:i])}
 
 
 def dropout_gradient(my: Opened) -> Results:
-    """The gradient of the sum of the output."""
+    """Return whether the gradient of the sum of the output is what each number was multiplied by."""
     x = normal(20, 30).requires_grad_()
     y = call(_dropout(my, 0.2), x, whose=DROPOUT)
     if not y.requires_grad:
-        raise Mistake(f"{DROPOUT} returned a tensor without a gradient: was it detached, or made anew from numbers?")
+        raise Mistake(f"{DROPOUT} returned {NO_GRADIENT}")
     (gradient,) = torch.autograd.grad(y.sum(), x)
-    problem = difference(gradient, y.detach() / x.detach())
-    return {"gradient": "the gradient must be 0 for what was dropped and 1/(1 - p) for the rest" if problem else ""}
+    return {"follows": difference(gradient, y.detach() / x.detach()) is None}
 
 
 def _gpt(my: Opened, **settings: float) -> nn.Module:
@@ -102,145 +106,173 @@ def _gpt(my: Opened, **settings: float) -> nn.Module:
 
 
 def _fresh(my: Opened) -> nn.Module:
-    """As it begins, large enough for a spread to be seen."""
+    """Return a new model, large enough for its weights' spread to show."""
     return _gpt(my, vocab_size=65, block_size=16, n_layer=2, n_head=2, n_embd=32)
 
 
 def gpt_names(my: Opened) -> Results:
-    """Two depths and sizes."""
+    """Return the names and shapes of the parameters for two depths and sizes."""
     return {
-        f"the parameters of {n_layer} layers": names_of(_gpt(my, n_layer=n_layer, n_head=2, n_embd=n_embd))
+        f"the parameters for n_layer = {n_layer}": names_of(_gpt(my, n_layer=n_layer, n_head=2, n_embd=n_embd))
         for n_layer, n_embd in ((1, 6), (3, 4))
     }
 
 
 def gpt_blocks(my: Opened) -> Results:
-    """The blocks among all modules, and their weights."""
+    """Return how many blocks there are, and whether they begin with different weights."""
     results: Results = {}
     for n_layer in (1, 3):
-        model = _gpt(my, n_layer=n_layer)
-        blocks = [m for m in model.layers if isinstance(m, my("model.block").Block)]  # type: ignore[union-attr]
+        layers = _gpt(my, n_layer=n_layer).layers
+        blocks = [layer for layer in layers if isinstance(layer, my("model.block").Block)]  # type: ignore[union-attr]
         firsts = [next(block.attention.parameters()) for block in blocks]
         alike = any(torch.equal(a, b) for i, a in enumerate(firsts) for b in firsts[:i])
-        results[f"n_layer = {n_layer}"] = (
-            f"with n_layer = {n_layer} there are {len(blocks)} blocks in self.layers"
-            if len(blocks) != n_layer
-            else "several blocks have the same weights; make each anew"
-            if alike
-            else ""
-        )
+        results |= prefixed(f"n_layer = {n_layer}", {"blocks": len(blocks), "different weights": not alike})
     return results
 
 
-def _spread_problem(name: str, weight: Tensor, spread: float) -> str:
-    """Empty if these weights could be drawn with that spread around 0."""
+def begins(weight: Tensor, spread: float) -> tuple[float, float]:
+    """Return the spread and the mean of these weights: exactly `spread` and 0 if they can be so by chance."""
     found, mean = weight.std().item(), weight.mean().item()
     room = SIGMAS / math.sqrt(2 * weight.numel()) + 0.15  # chance, and ways of drawing that cut off the extremes
-    if abs(found / spread - 1) > room:
-        return f"{name} begins with a spread of about {found:.1g}; {spread:g} is right"
-    off = abs(mean) > SIGMAS * found / math.sqrt(weight.numel())
-    return f"{name} begins around another number than 0" if off else ""
+    centred = abs(mean) <= SIGMAS * found / math.sqrt(weight.numel())
+    return spread if abs(found / spread - 1) <= room else float(f"{found:.1g}"), 0.0 if centred else float(f"{mean:.1g}")
 
 
 def gpt_spread(my: Opened) -> Results:
-    """Every weight, bias, gain and shift of a new model."""
+    """Return how every parameter of a new model begins, beside how it must begin.
+
+    For a matrix these are its spread and its mean; for a vector, its number if all are the same, and nothing if they differ.
+    """
     results: Results = {}
     for name, parameter in sorted(_fresh(my).named_parameters()):
         weight = parameter.detach()
         if weight.dim() >= 2:
-            results[name] = _spread_problem(name, weight, 0.002 if name.startswith("unembed") else 0.02)
+            spread = 0.002 if name.startswith("unembed") else 0.02
+            results |= beside(list(begins(weight, spread)), [spread, 0.0], case=name)
         else:
-            right = 1.0 if name.endswith("weight") else 0.0
-            results[name] = "" if (weight == right).all() else f"{name} must begin with nothing but {right:.0f}"
+            alike = bool((weight == weight[0]).all())
+            results |= beside([weight[0].item()] if alike else [], [1.0 if name.endswith("weight") else 0.0], case=name)
     return results
+
+
+def begins_right(got: Results, wanted: Results) -> str | None:
+    """Judge `gpt_spread`."""
+    for name, found, right in cases(got):
+        if len(right) == 1 and found != right:
+            return f"all numbers of {name} must begin at {right[0]:g}"
+        if found[0] != right[0]:
+            return f"{name} begins with a spread of about {found[0]:g}, where {right[0]:g} is right"
+        if found != right:
+            return f"{name} begins with a mean of about {found[1]:g}, where 0 is right"
+    return None
 
 
 @torch.no_grad()
 def gpt_first_loss(my: Opened) -> Results:
-    """The loss of a new model on random tokens of 65 kinds."""
+    """Return where the loss of a new model on random tokens of 65 kinds lies."""
     model, ids = _fresh(my), tokens(8, 16, vocab_size=65)
     targets = torch.randint(65, (8, 16), generator=seeded(1))
     logits = call(model, ids, whose="a new GPT")
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
-    where = "" if abs(loss - LN_65) < 0.02 else "well above" if loss > LN_65 else "below"
-    return {
-        "loss": where
-        and f"a new model's first loss is {where} ln 65 = {LN_65:.3f}, the loss of one that knows it knows nothing"
-    }
+    return {"first loss": "near" if abs(loss - LN_65) < 0.02 else "above" if loss > LN_65 else "below"}
 
 
 @torch.no_grad()
 def gpt_last_norm(my: Opened) -> Results:
-    """What the unembedding reads when the embeddings are large."""
+    """Return whether what the unembedding reads is normalised when the embeddings are large."""
     model = _fresh(my)
     for table in model.embed.parameters():  # type: ignore[union-attr]
         table.mul_(100)
     model.unembed = nn.Identity()
-    read = call(model, tokens(2, 7, vocab_size=65), whose="a GPT")
+    read = call(model, tokens(2, 7, vocab_size=65), whose=GPT)
     means, variances = read.mean(dim=-1), read.var(dim=-1, correction=0)
-    right = torch.allclose(means, torch.zeros_like(means), atol=1e-3) and torch.allclose(
-        variances, torch.ones_like(variances), atol=1e-3
-    )
-    return {"norm": "" if right else "what the unembedding reads is not normalised: a LayerNorm stands last in the layers"}
+    return {"normalised": bool((means.abs() < 1e-3).all() and ((variances - 1).abs() < 1e-3).all())}
 
 
 def gpt_unembedding(my: Opened) -> Results:
-    """Its bias and its weight, which may not be the table's."""
+    """Return whether the unembedding has a bias, and whether its weight is one of the embedding's."""
     model = _gpt(my)
-    if getattr(model.unembed, "bias", None) is not None:
-        return {"unembed": "the unembedding has a bias; bias=False"}
-    tied = any(model.unembed.weight is weight for weight in model.embed.parameters())  # type: ignore[union-attr]
-    return {"unembed": "the unembedding is the token table itself; here it has weights of its own" if tied else ""}
+    shared = any(model.unembed.weight is weight for weight in model.embed.parameters())  # type: ignore[union-attr]
+    return {"bias": getattr(model.unembed, "bias", None) is not None, "shared": shared}
 
 
 @torch.no_grad()
 def gpt_positions(my: Opened) -> Results:
-    """A token twice in a row, in a filled model."""
-    model = fill(_gpt(my)).eval()
-    y = call(model, torch.full((1, 7), 3), whose="a GPT")
-    alike = difference(y[:, 1:], y[:, :1].expand(1, 6, 11)) is None
-    return {
-        "positions": "the same token gets the same logits wherever it stands; use Embedding, which adds positions"
-        if alike
-        else ""
-    }
+    """Return whether a token that stands at every position gets the same logits everywhere."""
+    y = call(fill(_gpt(my)).eval(), torch.full((1, 7), 3), whose=GPT)
+    return {"alike": difference(y[:, 1:], y[:, :1].expand(1, 6, 11)) is None}
 
 
 @torch.no_grad()
 def gpt_causality(my: Opened) -> Results:
-    """One token is changed, in a filled model."""
-    model, ids = fill(_gpt(my)).eval(), tokens(2, 7, vocab_size=11)
-    changed = ids.clone()
-    changed[:, 4] = (ids[:, 4] + 5) % 11
-    return {"before": call(model, ids, whose="a GPT"), "after": call(model, changed, whose="a GPT"), "changed": 4}
+    """Return the logits for a text, and for the text with one token changed, in a model with known weights."""
+    return one_token_changed(fill(_gpt(my)).eval(), tokens(2, 7, vocab_size=11), whose=GPT)
 
 
 def gpt_values(my: Opened) -> Results:
-    """Logits and gradients for given weights, at several sizes; fewer tokens than block_size too."""
+    """Return logits and gradients for known weights at several sizes, also for fewer tokens than block_size."""
     results: Results = {}
     for B, T, H, D, n_layer in ((2, 5, 3, 4, 2), (3, 1, 2, 5, 1)):
         model = fill(_gpt(my, block_size=6, n_layer=n_layer, n_head=H, n_embd=H * D)).eval()
-        found = with_gradients(model, tokens(B, T, vocab_size=11), whose="a GPT", module=model)
+        found = with_gradients(model, tokens(B, T, vocab_size=11), whose=GPT, module=model)
         results |= prefixed(f"B = {B}, T = {T}, {n_layer} layers of {H} heads", found)
     return results
 
 
+ID_DROPOUT, ID_GPT = "5.1-dropout", "5.1-gpt"
+EVAL = {"factor": "{case} x must come out as it went in, but it is multiplied by {found}"}
+SCALE = {"factor": "with {case} what survives must be multiplied by 1/(1 - p), so that the mean stays; the factor is {found}"}
+FRESH = {"different": "two calls drop the same numbers; draw new random numbers at each call, and set no seed"}
+FOLLOWS = {"follows": "the gradient must be 0 for numbers that were dropped and 1/(1 - p) for the others"}
+BLOCKS = {
+    "blocks": "with {case} the number of blocks in self.layers is {found}",
+    "different weights": "several blocks begin with the same weights; make a new Block each time",
+}
+LAST_NORM = {"normalised": "what the unembedding reads is not normalised; the last of the layers must be a LayerNorm"}
+UNEMBEDDING = {
+    "bias": "the unembedding has a bias; make it with bias=False",
+    "shared": "the unembedding shares the weights of the token table; here it has weights of its own",
+}
+FIRST_LOSS = {
+    "first loss": "the first loss of a new model is {found} ln 65 = 4.174;"
+    " it should be near that, which is the loss of a model that gives all 65 characters the same probability"
+}
+POSITIONS = {"alike": "a token gets the same logits wherever it stands; use Embedding, which adds positions"}
 CHECKS = (
-    Check("5.1-dropout", "shape", "any shape stays, of x's dtype, where x lies", dropout_forms, equal),
-    Check("5.1-dropout", "eval", "in eval(), and with p = 0, nothing changes", dropout_eval, all_true, law=True),
-    Check("5.1-dropout", "share", "a share p becomes 0, each number for itself", dropout_share, all_true, law=True),
-    Check("5.1-dropout", "scale", "what survives grows by 1/(1 - p), so the mean stays", dropout_scale, all_true, law=True),
-    Check("5.1-dropout", "fresh", "each call drops others", dropout_fresh, all_true, law=True),
-    Check("5.1-dropout", "gradient", "no gradient where a number was dropped", dropout_gradient, all_true, law=True),
-    Check("5.1-gpt", "parameters", "embed, layers and unembed hold these parameters and no others", gpt_names, same_names),
-    Check("5.1-gpt", "blocks", "n_layer blocks, each with weights of its own", gpt_blocks, all_true, law=True),
-    Check("5.1-gpt", "last norm", "a layer norm stands before the unembedding", gpt_last_norm, all_true, law=True),
-    Check("5.1-gpt", "unembedding", "without bias, with weights of its own", gpt_unembedding, all_true, law=True),
+    Check(ID_DROPOUT, "shape", "any shape stays as it is, with x's dtype, where x lies", dropout_forms, keeps_form(DROPOUT)),
+    Check(ID_DROPOUT, "eval", "in eval(), and with p = 0, nothing changes", dropout_eval, facts(EVAL), law=True),
+    Check(ID_DROPOUT, "share", "a share p becomes 0, each number by itself", dropout_share, drops_a_share, law=True),
     Check(
-        "5.1-gpt", "spread", "weights begin at 0.02, the unembedding's at 0.002, biases at 0", gpt_spread, all_true, law=True
+        ID_DROPOUT,
+        "scale",
+        "what survives grows by 1/(1 - p), so the mean stays",
+        dropout_scale,
+        facts(SCALE),
+        law=True,
     ),
-    Check("5.1-gpt", "first loss", "a new model guesses: its loss is near ln V", gpt_first_loss, all_true, law=True),
-    Check("5.1-gpt", "positions", "where a token stands makes a difference", gpt_positions, all_true, law=True),
-    Check("5.1-gpt", "causality", "no position sees a later one", gpt_causality, past_stays, law=True),
-    Check("5.1-gpt", "values", "given weights lead to the right logits and gradients", gpt_values, equal),
+    Check(ID_DROPOUT, "fresh", "each call drops other numbers", dropout_fresh, facts(FRESH), law=True),
+    Check(ID_DROPOUT, "gradient", "no gradient where a number was dropped", dropout_gradient, facts(FOLLOWS), law=True),
+    Check(ID_GPT, "parameters", "embed, layers and unembed hold these parameters and no others", gpt_names, same_names),
+    Check(ID_GPT, "blocks", "n_layer blocks, each with weights of its own", gpt_blocks, facts(BLOCKS), law=True),
+    Check(ID_GPT, "last norm", "a layer norm stands before the unembedding", gpt_last_norm, facts(LAST_NORM), law=True),
+    Check(ID_GPT, "unembedding", "without bias, with weights of its own", gpt_unembedding, facts(UNEMBEDDING), law=True),
+    Check(
+        ID_GPT,
+        "spread",
+        "weights begin with a spread of 0.02, the unembedding's with 0.002, biases at 0",
+        gpt_spread,
+        begins_right,
+        law=True,
+    ),
+    Check(
+        ID_GPT,
+        "first loss",
+        "a new model guesses: its loss is near ln V",
+        gpt_first_loss,
+        facts(FIRST_LOSS),
+        law=True,
+    ),
+    Check(ID_GPT, "positions", "the position of a token makes a difference", gpt_positions, facts(POSITIONS), law=True),
+    Check(ID_GPT, "causality", "no position sees a later one", gpt_causality, past_stays, law=True),
+    Check(ID_GPT, "values", "with given weights, the right logits and gradients", gpt_values, equal),
 )

@@ -1,4 +1,4 @@
-"""Another device, played on the CPU, so that a tensor made in the wrong place shows without a GPU."""
+"""A pretended GPU: it runs on the CPU and follows where tensors would lie, so one made on the wrong device is found."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .check import Mistake, Results
+from .check import Judgement, Mistake, Results, equal
 from .probes import call, normal
 
-DEVICE = torch.device("cuda:0")  # what a tensor that lies elsewhere says; it is never used
+DEVICE = torch.device("cuda:0")  # what a tensor on the pretended GPU says about itself; it is never used
 HERE, THERE, MARK = "here", "there", "_lies"
-# these may be given tensors of two devices; what comes out lies where the first one does
+# functions that take tensors of two devices; their result lies where the first one does
 KEEP = {"__getitem__", "__setitem__", "copy_", "index_put", "index_put_", "view_as", "expand_as", "reshape_as", "new_tensor"}
 
 
@@ -33,7 +33,7 @@ def _mark(value: Any, place: str | None) -> None:  # noqa: ANN401  what any func
 
 
 def _place(value: Any) -> str | None:  # noqa: ANN401  arguments of any function
-    """Where these tensors lie: elsewhere if one does, here if all were made here, None if that is unknown."""
+    """Return where these tensors lie: `THERE` if one of them does, `HERE` if all were made here, None if that is unknown."""
     places = {getattr(tensor, MARK, None) for tensor in _tensors(value)}
     return THERE if THERE in places else HERE if places == {HERE} else None
 
@@ -43,13 +43,13 @@ def _is_there(device: Any) -> bool:  # noqa: ANN401  a device or its name
 
 
 class PretendGPU(TorchFunctionMode):
-    """Follows where tensors lie. Mistake where one that was made on the CPU meets one that lies elsewhere.
+    """A mode that follows where tensors lie, and raises Mistake when one made on the CPU meets one on the pretended GPU.
 
-    A tensor that came about in a way that is not followed counts as neither, so nothing right is called wrong.
+    A tensor that was made in a way that is not followed counts as neither, so that right code is never called wrong.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401  as torch calls it
-        """Runs on the CPU whatever was asked for, and notes where it would lie."""
+        """Run the function on the CPU, and note where its result would lie."""
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
         if name == "__get__" and _place(args) == THERE:
             known = {"device": DEVICE, "is_cuda": True, "is_cpu": False}
@@ -73,8 +73,8 @@ class PretendGPU(TorchFunctionMode):
         _mark(result, place)
         return result
 
-    def move(self, func: Any, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401  of a tensor's method
-        """`to` and `type_as`: to a device, to where another tensor lies, or to another dtype where it is."""
+    def move(self, func: Any, args: Any, kwargs: Any) -> Tensor:  # noqa: ANN401  what a tensor's method takes
+        """Return the result of `to` or `type_as`, which change the device, the dtype, or both to another tensor's."""
         place = _place(args[0])
         for other in (*args[1:], kwargs.get("other"), kwargs.get("device")):
             if isinstance(other, Tensor):
@@ -87,44 +87,72 @@ class PretendGPU(TorchFunctionMode):
         return self.moved(args[0], func(*on_cpu, **kwargs), place)
 
     def moved(self, before: Tensor, after: Tensor, place: str | None) -> Tensor:
-        """A tensor in another place, which is always another tensor."""
+        """Return the tensor marked with its new place; if it has moved, it is a new object."""
         if after is before and _place(before) != place:
             after = before.view_as(before)
         _mark(after, place)
         return after
 
 
-def stays_there(
-    function: Callable[..., Any], *inputs: Tensor, whose: str, module: nn.Module | None = None, given: str = "x"
-) -> Results:
-    """In words, what of the function's work lies on the CPU where its inputs and the module's weights do not; else empty.
+STOPS, LEFT = "stops at", "result on the CPU"
 
-    `given`: what the function calls its first input.
+
+def stays_there(
+    function: Callable[..., Any], *inputs: Tensor, whose: str, module: nn.Module | None = None, case: str = ""
+) -> Results:
+    """Run a function on a pretended GPU, where its inputs and the module's weights lie. Judged by `lies_there`.
+
+    The results: the operation at which torch would stop because one tensor was made on the CPU (empty if it would not stop),
+    and whether the returned tensor lies on the CPU. The `case` begins their names.
     """
-    call(function, *inputs, whose=whose)  # mistakes of another kind are told by their own words
+    call(function, *inputs, whose=whose)  # mistakes of another kind are reported first, in their own words
     moved = [x.clone() for x in inputs]
     _mark(moved, THERE)
     for part in module.modules() if module is not None else ():
         _mark(vars(part), HERE)  # a plain attribute stays behind when the module moves
         _mark([*part.parameters(recurse=False), *part.buffers(recurse=False)], THERE)
-    remedy = f"make it with device={given}.device"
+    prefix, stops, left = f"{case}, " if case else "", "", False
     try:
         with PretendGPU():
             y = function(*moved)
+        left = isinstance(y, Tensor) and _place(y) == HERE
     except Mistake as met:
-        return {"device": f"{whose} makes a tensor on the CPU: with {given} on a GPU, `{met}` would stop at the two; {remedy}"}
-    except Exception:  # what our play of a device cannot do is nobody's mistake
-        return {"device": ""}
-    lost = isinstance(y, Tensor) and _place(y) == HERE
-    return {"device": f"with {given} on a GPU, {whose} would return a tensor on the CPU; {remedy}" if lost else ""}
+        stops = str(met)
+    except Exception:  # a limit of the pretended GPU, not a mistake of the learner's
+        pass
+    return {f"{prefix}{STOPS}": stops, f"{prefix}{LEFT}": left}
+
+
+def lies_there(whose: str, given: str = "x", remedy: str = "") -> Judgement:
+    """Return a judge of `stays_there`: the function makes no tensor on the CPU. `given` is the name of its first input."""
+    remedy = remedy or f"make it with device={given}.device"
+
+    def judge(got: Results, wanted: Results) -> str | None:
+        for name, value in got.items():
+            if name.endswith(STOPS) and value:
+                stop = f"with {given} on a GPU, `{value}` would stop, since its tensors lie on two devices"
+                return f"{whose} makes a tensor on the CPU: {stop}; {remedy}"
+            if name.endswith(LEFT) and value:
+                return f"with {given} on a GPU, {whose} would return a tensor on the CPU; {remedy}"
+        return None
+
+    return judge
 
 
 def forms(module: nn.Module, *shapes: tuple[int, ...], whose: str) -> Results:
-    """What becomes of inputs of these shapes, and of single precision; and whether it would run on a GPU."""
+    """Return the output's shape for these inputs, its dtype for float32, and where it lies. Judged by `keeps_form`."""
     results: Results = {f"the shape for x {shape}": list(call(module, normal(*shape), whose=whose).shape) for shape in shapes}
     torch.set_default_dtype(torch.float32)
     x = normal(*shapes[0], dtype=torch.float32)
     results["the dtype for float32"] = str(call(module.float(), x, whose=whose).dtype)
-    if problem := stays_there(module, x, whose=whose, module=module)["device"]:
-        raise Mistake(problem)
-    return results
+    return results | stays_there(module, x, whose=whose, module=module)
+
+
+def keeps_form(whose: str, given: str = "x") -> Judgement:
+    """Judge `forms`: the device first, then shapes and dtype as the reference has them."""
+    place = lies_there(whose, given)
+
+    def judge(got: Results, wanted: Results) -> str | None:
+        return place(got, wanted) or equal(got, wanted)
+
+    return judge

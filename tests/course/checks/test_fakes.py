@@ -1,4 +1,4 @@
-"""Stand-ins and judges of lesson 2.2 that have a logic of their own: each does and tells what it must, and only that."""
+"""Models and an optimizer that lesson 2.2's checks use: each does what it says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from gptladder.course.checks.fakes import Descent, Summing, Table, V, cycle, mean_loss
-from gptladder.course.checks.lesson_2_2_sampling import shares_problem
-from gptladder.course.checks.lesson_2_2_training import in_blocks
 from gptladder.course.checks.probes import normal, tokens
 
 
@@ -56,17 +54,3 @@ def test_a_cycle_counts_and_a_sum_needs_every_token():
     moved[0, 0] = (x[0, 0] + 1) % V
     whole, other, shorter, turned = (Summing()(row)[0, -1] for row in (x, moved, x[:, 1:], x[:, [1, 0, 2, 3, 4]]))
     assert not any(torch.allclose(whole, part) for part in (other, shorter, turned))
-
-
-def test_blocks_hold_every_token_once():
-    x = torch.arange(24).view(2, 12)
-    blocks = list(in_blocks(x, x + 1, (5, 5, 2)))
-    assert [tuple(y.shape) for _, y in blocks] == [(2, 5), (2, 5), (2, 2)]
-    assert torch.equal(torch.cat([y for _, y in blocks], dim=1), x + 1)
-
-
-def test_shares_are_told_beyond_six_sigmas_only():
-    chosen = torch.tensor([0] * 2100 + [1] * 1900)  # 3.2 sigmas of one half
-    assert shares_problem(chosen, [0.5, 0.5]) == ""
-    assert "token 0 comes in 52% of the draws, where 70% are right" in shares_problem(chosen, [0.7, 0.3])
-    assert "token 1 is drawn, which should never come" in shares_problem(chosen, [0.5, 0.0])
