@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptladder.model.cache import FEW_TEXTS, Caches, CachingModule, KeyValueCache
+from gptladder.model.cache import Caches, CachingModule, KeyValueCache
 from gptladder.model.fusing import fuse
 from gptladder.model.kernels import attend
 from gptladder.rungs import build
@@ -70,21 +70,14 @@ def test_too_many_tokens_are_refused_and_nothing_changes(held):
 
 
 @BLOCKS
-@pytest.mark.parametrize(
-    ("dtype", "batch", "kept"),
-    [
-        (torch.float32, B, torch.float32),
-        (torch.float64, B, torch.float64),
-        (torch.bfloat16, FEW_TEXTS, torch.float32),
-        (torch.bfloat16, FEW_TEXTS + 1, torch.bfloat16),
-    ],
-)
-def test_a_cache_takes_on_the_dtype_of_what_comes_but_for_few_texts_in_bfloat16(name, dtype, batch, kept):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("batch", [B, 9])
+def test_a_cache_takes_on_the_dtype_of_what_comes(name, dtype, batch):
     model = fuse(build(name, ODD)).to(dtype)
     caches = Caches(model, T)
     logits = read_in_pieces(model, tokens_of(batch, T), (3, 1), caches)
     tables = [table for cache in caches.caches if isinstance(cache, KeyValueCache) for table in (cache.keys, cache.values)]
-    assert [(table.dtype, *table.shape) for table in tables] == [(kept, batch, H, T, D)] * 2 * ODD.n_layer
+    assert [(table.dtype, *table.shape) for table in tables] == [(dtype, batch, H, T, D)] * 2 * ODD.n_layer
     assert logits.dtype == dtype
 
 
@@ -93,7 +86,7 @@ def test_a_cache_takes_on_the_dtype_of_what_comes_but_for_few_texts_in_bfloat16(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_cache_for_each_part_that_remembers(name):
-    alone = {"bigram": 0, "average": 0, "attention": 1, "multihead": 1, "feedforward": 1, "modern": ODD.n_layer + 1}
+    alone = {"bigram": 0, "average": 0, "attention": 1, "multihead": 1, "feedforward": 1, "modern": ODD.n_layer + 2}
     caches = Caches(rung(name, fused=True), T)
     assert len(caches.caches) == alone.get(name, ODD.n_layer)
     assert bool(caches) is (name not in ("bigram", "average"))
@@ -101,7 +94,7 @@ def test_one_cache_for_each_part_that_remembers(name):
 
 
 @WITH_ATTENTION
-@pytest.mark.parametrize("batch", [1, 3, FEW_TEXTS + 1])
+@pytest.mark.parametrize("batch", [1, 3, 9])
 @pytest.mark.parametrize("sizes", [(7,), (1,) * 7, (3, 1, 3), (1, 6), (2, 3, 2), (6, 1)])
 def test_tokens_read_in_pieces_are_tokens_read_at_once(name, sizes, batch):
     tokens = tokens_of(batch, T)
@@ -159,7 +152,7 @@ def test_too_many_tokens_are_refused_in_words_and_the_caches_come_back(name, hel
     caches = Caches(model, T)
     read_in_pieces(model, tokens, (held,), caches)
     with pytest.raises(ValueError, match="8 tokens do not fit"), caches:
-        model(tokens[:, :new], torch.zeros(new, dtype=torch.int64))
+        model(tokens[:, :new])
     assert all(part.cache is None for part in remembering(model))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gptladder.model import attention, block, dropout
-from gptladder.model.fusing import FusedAttention, FusedDropout, FusedHead, exchange, fuse, fused_cross_entropy, unfuse
+from gptladder.model.fusing import FusedAttention, FusedDropout, FusedHead, fuse, fused_cross_entropy, replace_modules, unfuse
 from gptladder.training.loss import cross_entropy
 from laws import NAMES, ODD, B, C, D, T, V, lively, normal, past_stays, rung, tokens_of
 
@@ -140,11 +140,11 @@ def test_the_weights_are_one_product_heads_in_order_queries_keys_values():
     assert torch.equal(fused.qkv.weight, expected)
 
 
-def test_exchange_goes_as_deep_as_it_must_and_no_deeper():
+def test_replacing_goes_as_deep_as_it_must_and_no_deeper():
     """What a maker made is left alone, the rest is searched through, and training or not is kept."""
     model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), nn.ReLU()).eval(), nn.ModuleList([nn.Sigmoid()]))
     swap = {nn.ReLU: lambda old: nn.Sequential(nn.Tanh()), nn.Tanh: lambda old: nn.ReLU()}
-    found = exchange(model, swap)
+    found = replace_modules(model, swap)
     assert found is model
     assert [type(m).__name__ for m in found.modules()] == [
         *("Sequential", "Sequential", "Tanh"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gptladder.model import kernels
-from gptladder.model.kernels import TiledAttention, attend, drop, rms_norm, survivors
+from gptladder.model.kernels import TiledAttention, attend, drop, keep_mask
 from laws import normal
 
 # B, H, T, S, D: all keys are the queries' own, some are older, one new token, one alone
@@ -61,12 +61,12 @@ def written_out(q, k, v, kept=None, rate=0.0):
 def take(monkeypatch, sizes, heads_in_a_tile):
     """Sends attention of these sizes the way that is to be tested."""
     if heads_in_a_tile is not None:
-        monkeypatch.setattr(kernels, "WHOLE", 0)
+        monkeypatch.setattr(kernels, "BYTES_AT_ONCE", 0)
         monkeypatch.setattr(kernels, "TILE", heads_in_a_tile * sizes[2] * sizes[3])
 
 
 def drop_these(monkeypatch, kept):
-    """`survivors` gives these (B * H, T, S) one tile after the other; returns how many entries each call got."""
+    """`keep_mask` gives these (B * H, T, S) one tile after the other; returns how many entries each call got."""
     asked = []
 
     def given(like, rate):
@@ -74,7 +74,7 @@ def drop_these(monkeypatch, kept):
         asked.append(len(like))
         return kept[start : start + len(like)].to(like.dtype)
 
-    monkeypatch.setattr(kernels, "survivors", given)
+    monkeypatch.setattr(kernels, "keep_mask", given)
     return asked
 
 
@@ -142,7 +142,7 @@ def test_the_tiles_gradient_is_the_slope(tokens, keys, heads_in_a_tile, monkeypa
 
 
 def test_the_whole_way_is_taken_up_to_its_limit_and_the_tiles_beyond(monkeypatch):
-    monkeypatch.setattr(kernels, "WHOLE", 2 * 3 * 7 * 7 * 8)  # bytes, of float64
+    monkeypatch.setattr(kernels, "BYTES_AT_ONCE", 2 * 3 * 7 * 7 * 8)  # bytes, of float64
     ways = [attend(*triple((2, 3, t, 7, 5))).grad_fn.next_functions[0][0].name() for t in (7, 6)]
     ways.append(attend(*triple((2, 3, 7, 8, 5))).grad_fn.next_functions[0][0].name())
     assert [way == "TiledAttentionBackward" for way in ways] == [False, False, True]
@@ -213,7 +213,7 @@ def test_layouts_as_they_come_out_of_one_product_are_read_right(tokens):
 @pytest.mark.parametrize("shape", [(100_003,), (7, 11, 1301), (1, 99_991)])
 def test_the_share_of_survivors_is_what_the_rate_leaves(shape, rate):
     torch.manual_seed(0)
-    kept = survivors(torch.empty(shape), rate)
+    kept = keep_mask(torch.empty(shape), rate)
     assert kept.shape == shape
     assert kept.unique().tolist() == [0, 1]
     assert abs(kept.double().mean().item() - (1 - rate)) < 4 * math.sqrt(rate * (1 - rate) / kept.numel())
@@ -222,7 +222,7 @@ def test_the_share_of_survivors_is_what_the_rate_leaves(shape, rate):
 @pytest.mark.parametrize("rate", RATES)
 def test_four_that_are_drawn_together_survive_each_by_itself(rate):
     torch.manual_seed(0)
-    kept = survivors(torch.empty(400_000), rate).double().view(-1, 4)
+    kept = keep_mask(torch.empty(400_000), rate).double().view(-1, 4)
     spread = math.sqrt(rate * (1 - rate) / len(kept))
     assert ((kept.mean(0) - (1 - rate)).abs() < 4.5 * spread).all()
     both = (1 - rate) ** 2
@@ -233,16 +233,16 @@ def test_four_that_are_drawn_together_survive_each_by_itself(rate):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_survivors_are_numbers_of_the_kind_they_are_multiplied_with_and_the_same_ones(dtype):
     torch.manual_seed(0)
-    expected = survivors(torch.empty(1001), 0.3)
+    expected = keep_mask(torch.empty(1001), 0.3)
     torch.manual_seed(0)
-    kept = survivors(torch.empty(1001, dtype=dtype), 0.3)
+    kept = keep_mask(torch.empty(1001, dtype=dtype), 0.3)
     assert kept.dtype == dtype
     assert torch.equal(kept.float(), expected)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (2,), (3,), (5,), (3, 5, 7), (2, 0, 3)])
 def test_any_number_of_elements(shape):
-    kept = survivors(torch.empty(shape), 0.0)
+    kept = keep_mask(torch.empty(shape), 0.0)
     assert kept.shape == shape
     assert kept.all()
 
@@ -250,14 +250,14 @@ def test_any_number_of_elements(shape):
 @pytest.mark.parametrize("rate", [0.9999, 0.99999, 0.999995, 1 - 1e-12])
 def test_a_rate_of_almost_one_keeps_almost_nothing(rate):
     torch.manual_seed(0)
-    assert survivors(torch.empty(10_001), rate).double().mean() < 1e-3
+    assert keep_mask(torch.empty(10_001), rate).double().mean() < 1e-3
 
 
 def test_each_call_draws_others_and_a_seed_repeats():
     torch.manual_seed(1)
-    first, second = survivors(torch.empty(101), 0.5), survivors(torch.empty(101), 0.5)
+    first, second = keep_mask(torch.empty(101), 0.5), keep_mask(torch.empty(101), 0.5)
     torch.manual_seed(1)
-    assert torch.equal(survivors(torch.empty(101), 0.5), first)
+    assert torch.equal(keep_mask(torch.empty(101), 0.5), first)
     assert not torch.equal(first, second)
 
 
@@ -286,39 +286,7 @@ def test_drop_at_rate_zero_changes_nothing():
     assert torch.equal(drop(x, 0.0), x)
 
 
-# RMS norm
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 2), (2, 7, 24), (3, 5, 1, 8)])
-def test_rms_norm_and_its_gradient_are_the_formulas(shape):
-    torch.manual_seed(0)
-    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    expected = x / (x.square().mean(dim=-1, keepdim=True) + torch.finfo(torch.float64).eps).sqrt()
-    assert torch.allclose(rms_norm(x), expected, rtol=0, atol=1e-12)
-    assert torch.autograd.gradcheck(rms_norm, x)
-
-
-def test_rms_norm_of_nothing_is_nothing_and_not_nan():
-    x = torch.zeros(2, 3, requires_grad=True)
-    rms_norm(x).sum().backward()
-    assert torch.equal(rms_norm(x), torch.zeros(2, 3))
-    assert x.grad is not None
-    assert x.grad.isfinite().all()
-
-
-def test_rms_norm_in_bfloat16_sums_in_float32():
-    torch.manual_seed(0)
-    x = torch.randn(4, 4096).bfloat16()
-    assert torch.allclose(rms_norm(x).float(), rms_norm(x.float()), rtol=2**-7, atol=0)
-
-
-def test_a_query_in_bfloat16_on_keys_in_float32_is_answered_in_bfloat16():
-    q, k, v = (normal(2, 3, length, 8, seed=seed).bfloat16() for seed, length in enumerate((1, 7, 7)))
-    with torch.no_grad():
-        found = attend(q, k.float(), v.float())
-        expected = attend(q.float(), k.float(), v.float())
-    assert found.dtype == torch.bfloat16
-    assert torch.allclose(found.float(), expected, atol=2**-8)
+# imports
 
 
 def test_importing_the_kernels_does_not_load_torch_s_compiler():

@@ -14,15 +14,14 @@ from gptladder.model.cache import Caches
 from gptladder.model.fusing import fuse
 from gptladder.model.gpt import Embedding
 from gptladder.model.modern import ABLATIONS, CLASSIC, MODERN, MODERN_RECIPES, SMALL_STEPS, Parts, assemble
+from gptladder.model.modern_embeddings import PairEmbedding, TokenEmbedding
 from gptladder.model.modern_parts import (
     CappedLinear,
     ModernAttention,
     ModernBlock,
-    PairEmbedding,
     RMSNorm,
     Rotary,
     SquaredReLU,
-    TokenEmbedding,
 )
 from gptladder.rungs import build
 from gptladder.training.loss import cross_entropy

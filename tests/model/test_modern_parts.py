@@ -10,21 +10,17 @@ import torch
 from torch import nn
 
 from gptladder.model.block import Block, LayerNorm
-from gptladder.model.cache import Caches
-from gptladder.model.gpt import Embedding
 from gptladder.model.modern_parts import (
-    Cap,
     CappedLinear,
     ModernAttention,
     ModernBlock,
     ModernFeedForward,
     NoRotation,
-    PairEmbedding,
     RMSNorm,
     Rotary,
+    SoftCap,
     SquaredReLU,
     StackedLinear,
-    TokenEmbedding,
     start_from_zero,
 )
 from gptladder.rungs import build
@@ -169,7 +165,7 @@ def test_rotary_refuses_positions_that_it_has_not(start, length):
         Rotary(D, T)(normal(B, H, length, D), start)
 
 
-def test_unturned_changes_nothing():
+def test_no_rotation_changes_nothing():
     x = normal(B, H, T, D)
     assert NoRotation()(x, 3) is x
 
@@ -178,7 +174,7 @@ def test_unturned_changes_nothing():
 
 
 @pytest.mark.parametrize(("count", "inputs", "outputs"), [(1, 3, 5), (3, 5, 2), (2, 4, 4)])
-def test_side_by_side_is_one_linear_layer_after_the_other(count, inputs, outputs):
+def test_stacked_linear_layers_are_one_after_the_other(count, inputs, outputs):
     layers, x = lively(StackedLinear(count, inputs, outputs)), normal(B, T, inputs)
     expected = [
         [[n for weight in layers.weight.tolist() for n in linear(weight, token)] for token in text] for text in x.tolist()
@@ -280,79 +276,20 @@ def test_dropout_acts_in_training_and_only_there():
     assert torch.equal(block.eval()(x), modern_block()(x))
 
 
-# embeddings
-
-
-def test_token_embedding_is_its_row_wherever_it_stands():
-    embed, tokens = lively(TokenEmbedding(ODD)), tokens_of(B, T)
-    x = embed(tokens)
-    assert all(torch.equal(x[b, t], embed.token.weight[tokens[b, t]]) for b in range(B) for t in range(T))
-    assert torch.equal(embed(tokens, torch.arange(T).flip(0)), x)
-
-
-def test_token_embedding_refuses_more_tokens_than_the_context_holds():
-    with pytest.raises(ValueError, match="8 tokens given; the context holds 7: pass the last ones"):
-        TokenEmbedding(ODD)(tokens_of(B, 8))
-
-
-@LENGTHS
-@pytest.mark.parametrize("most_rows", [PairEmbedding.MOST_ROWS, 37, 1])
-@pytest.mark.parametrize("inner", [TokenEmbedding, Embedding])
-def test_pair_embedding_adds_the_row_of_a_token_and_the_one_before(length, most_rows, inner, monkeypatch):
-    """The first token comes after one that the vocabulary lacks; more pairs than rows share them."""
-    monkeypatch.setattr(PairEmbedding, "MOST_ROWS", most_rows)
-    embed, tokens = lively(PairEmbedding(ODD, inner(ODD))), tokens_of(B, length)
-    rows = min(most_rows, (V + 1) * V)
-    assert embed.pair.weight.shape == (rows, C)
-    x, plain = embed(tokens), embed.inner(tokens)
-    for b, text in enumerate(tokens.tolist()):
-        for t, (before, token) in enumerate(zip([V, *text], text, strict=False)):
-            assert torch.equal(x[b, t], plain[b, t] + embed.pair.weight[(before * V + token) % rows])
-
-
-def test_every_pair_has_a_row_of_its_own_while_there_is_room():
-    embed = PairEmbedding(ODD, TokenEmbedding(ODD))
-    embed.inner.token.weight.data.zero_()
-    embed.pair.weight.data[:] = torch.arange(len(embed.pair.weight))[:, None]  # each row holds its number
-    rows = embed(torch.cartesian_prod(torch.arange(V), torch.arange(V)))[:, :, 0]  # (V * V, 2)
-    assert len(rows[:, 0].unique()) == V
-    assert len(rows[:, 1].unique()) == V * V
-    assert rows.unique().tolist() == list(range((V + 1) * V))
-
-
-def test_pair_embedding_passes_positions_on():
-    embed, tokens, places = lively(PairEmbedding(ODD, Embedding(ODD))), tokens_of(B, 3), torch.tensor([4, 0, 6])
-    pairs = embed(tokens) - embed.inner(tokens)
-    assert torch.allclose(embed(tokens, places), embed.inner(tokens, places) + pairs, atol=1e-12)
-
-
-@pytest.mark.parametrize("sizes", [(7,), (1,) * 7, (3, 1, 3), (1, 6)])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_pair_embedding_remembers_the_last_token_of_each_text(sizes, batch):
-    embed, tokens = lively(PairEmbedding(ODD, TokenEmbedding(ODD))), tokens_of(batch, T)
-    caches = Caches(embed, T)
-    for _ in range(2):  # the second time it has to forget first
-        caches.clear()
-        with caches:
-            pieces = [embed(piece) for piece in tokens.split(sizes, dim=1)]
-        assert torch.equal(torch.cat(pieces, dim=1), embed(tokens))
-        assert torch.equal(caches.caches[0].token, tokens[:, -1:])
-
-
 # logits
 
 
 @pytest.mark.parametrize("limit", [15.0, 2.0])
 def test_cap_by_hand(limit):
     x = 3 * limit * normal(3, 5)
-    y = Cap(limit)(x)
+    y = SoftCap(limit)(x)
     assert torch.allclose(y, numbers([[limit * math.tanh(n / limit) for n in row] for row in x.tolist()]), atol=1e-12)
     assert y.abs().max() <= limit
     assert torch.equal(y.flatten().argsort(), x.flatten().argsort())
 
 
 def test_cap_worked_numbers():
-    assert Cap(15.0)(torch.tensor([15.0, 1.0, 0.0])).tolist() == pytest.approx([11.424, 0.99852, 0.0], abs=1e-3)
+    assert SoftCap(15.0)(torch.tensor([15.0, 1.0, 0.0])).tolist() == pytest.approx([11.424, 0.99852, 0.0], abs=1e-3)
 
 
 def test_capped_linear_by_hand():

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gptladder.model.cache import FEW_TEXTS, Caches, KeyValueCache
+from gptladder.model.cache import Caches, KeyValueCache
 from gptladder.model.kernels import attend
 from gptladder.sampling.choose import Sampling
-from gptladder.sampling.decoding import ROOM, CacheForMany, RowSum, attend_once, for_writing, generate_cached
+from gptladder.sampling.decoding import FEW_TEXTS, ROOM, BFloat16Cache, RowSum, attend_one_query, for_writing, generate_cached
 from gptladder.sampling.generate import generate
 from gptladder.sampling.writer import stream_text, write_texts
 from gptladder.tokenizer import CharTokenizer
@@ -79,13 +79,13 @@ def test_in_bfloat16_a_sum_is_rounded_once_at_its_end_and_once_with_its_bias(sha
     assert ((y - expected).abs() <= ROUNDING * (total.abs() + expected.abs()) + 1e-5).all()
 
 
-# the cache of many texts
+# the cache of a model in bfloat16
 
 
 @pytest.mark.parametrize("texts", [1, FEW_TEXTS + 1])
 def test_a_cache_that_grows_holds_what_it_held(texts):
     length = 2 * ROOM + 5
-    cache = CacheForMany(length)
+    cache = BFloat16Cache(length)
     queries, keys, values = (normal(texts, H, length, D, seed=seed) for seed in range(3))
     for _ in range(2):  # the second time in memory that holds the first
         cache.clear()
@@ -101,7 +101,7 @@ def test_a_cache_that_grows_holds_what_it_held(texts):
 
 
 def test_one_texts_keys_lie_right_behind_another_s():
-    cache = CacheForMany(8 * ROOM)
+    cache = BFloat16Cache(8 * ROOM)
     shape = FEW_TEXTS + 1, H, ROOM + 1, D
     cache.append(normal(*shape), normal(*shape, seed=1))
     for part in (cache.keys, cache.values):
@@ -110,11 +110,41 @@ def test_one_texts_keys_lie_right_behind_another_s():
 
 
 def test_what_memory_held_before_is_not_read():
-    cache, tokens = CacheForMany(T), normal(FEW_TEXTS + 1, H, T, D)
+    cache, tokens = BFloat16Cache(T), normal(FEW_TEXTS + 1, H, T, D)
     cache.append(tokens, tokens)
     cache.memory.fill_(torch.nan)
     cache.clear()
     assert torch.equal(cache.attend(*[tokens[:, :, :1]] * 3), tokens[:, :, :1])  # one key has all the weight
+
+
+@pytest.mark.parametrize(("texts", "kept"), [(1, torch.float32), (FEW_TEXTS, torch.float32), (FEW_TEXTS + 1, torch.bfloat16)])
+def test_few_texts_are_kept_in_float32_and_many_in_bfloat16(texts, kept):
+    cache, tokens = BFloat16Cache(T), normal(texts, H, 3, D).bfloat16()
+    keys, values = cache.append(tokens, -tokens)
+    assert keys.dtype == values.dtype == kept
+    assert torch.equal(keys.bfloat16(), tokens)
+    assert torch.equal(values.bfloat16(), -tokens)
+
+
+def test_a_query_in_bfloat16_on_keys_in_float32_is_answered_in_bfloat16():
+    cache = BFloat16Cache(7)
+    q, k, v = (normal(2, 3, length, 8, seed=seed).bfloat16() for seed, length in enumerate((1, 7, 7)))
+    with torch.no_grad():
+        cache.append(k[:, :, :6], v[:, :, :6])
+        found = cache.attend(q, k[:, :, 6:], v[:, :, 6:])
+        expected = attend(q.float(), k.float(), v.float())
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), expected, atol=2**-8)
+
+
+@pytest.mark.parametrize("texts", [1, FEW_TEXTS + 1])
+def test_too_many_tokens_are_refused_and_what_is_held_stays(texts):
+    cache, tokens = BFloat16Cache(T), normal(texts, H, T, D).bfloat16()
+    cache.append(tokens, tokens)
+    with pytest.raises(ValueError, match="8 tokens do not fit a cache of 7; clear it"):
+        cache.append(tokens[:, :, :1], tokens[:, :, :1])
+    assert cache.length == T
+    assert torch.equal(cache.keys.bfloat16(), tokens)
 
 
 @pytest.mark.parametrize("seen", [1, 5, 7])
@@ -122,7 +152,7 @@ def test_what_memory_held_before_is_not_read():
 def test_one_query_attends_to_the_keys_that_are_there(seen, dtype, tolerance):
     q, k, v = (normal(2, 3, length, 8, seed=seed).to(dtype) for seed, length in enumerate((1, 7, 7)))
     k[:, :, seen:] = v[:, :, seen:] = 100.0
-    found = attend_once(q, k, v, seen)
+    found = attend_one_query(q, k, v, seen)
     expected = attend(*(part.double() for part in (q, k[:, :, :seen], v[:, :, :seen])))
     assert found.dtype == dtype
     assert torch.allclose(found.double(), expected, rtol=0, atol=tolerance)
@@ -133,7 +163,7 @@ def test_what_writes_in_bfloat16_has_that_cache_and_nothing_else_has(name):
     def kinds(dtype):
         return {type(cache) for cache in Caches(ready(name, dtype), T).caches if isinstance(cache, KeyValueCache)}
 
-    assert kinds(torch.bfloat16) == {CacheForMany}
+    assert kinds(torch.bfloat16) == {BFloat16Cache}
     assert kinds(torch.float32) == {KeyValueCache}
 
 

@@ -13,19 +13,22 @@ from .config import GPTConfig
 class Bigram(nn.Module):
     """Predicts the next token from the present one alone (Shannon 1948, section 3).
 
-    Row i of the table holds the logits of what follows token i: with 65 characters, 65 x 65 = 4,225 parameters.
+    Row i of the table holds the logits of the token that follows token i. With 65 characters these
+    are 65 x 65 = 4,225 parameters.
     """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
         self.table = nn.Embedding(config.vocab_size, config.vocab_size)
-        nn.init.normal_(self.table.weight, std=0.02)  # nearly equal logits: an untrained table should not pretend to know
+        # Nearly equal logits: an untrained table should not pretend to know.
+        nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, V): each token's row of the table. `positions` is ignored: all rungs are called alike.
+        """(B, T) -> (B, T, V): each token's row of the table.
 
         With all 65 logits zero, each token gets probability 1/65, a loss of ln 65 = 4.174.
+        `positions` is there so that all rungs are called alike; a bigram does not use it.
         """
         logits = self.table(tokens)  # (B, T, V): looking up is all there is
         return logits

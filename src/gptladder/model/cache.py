@@ -1,4 +1,4 @@
-"""What a model keeps of the tokens it has read, so that the next one costs one token's work.
+"""What a model keeps of the tokens it has read, so that the next token costs one token's work.
 
 B batch, T time (S keys when they differ), H heads, D head size.
 """
@@ -12,71 +12,78 @@ from torch import Tensor, nn
 
 from .kernels import attend
 
-FEW_TEXTS = 8
-
 
 class Cache(Protocol):
     """What one part of a model remembers."""
 
     def clear(self) -> None:
-        """Forgets everything: the context begins anew."""
+        """Forget everything: a new context begins."""
 
 
 class KeyValueCache:
     """The keys and values of the tokens seen so far."""
 
     def __init__(self, block_size: int) -> None:
-        """For up to block_size tokens; the room is made when the first come, for tensors of their kind."""
+        """Make an empty cache for up to block_size tokens.
+
+        Sets `length` (tokens held) and `keys` and `values`, which are empty tensors at first.
+        """
         self.block_size = block_size
-        self.length = 0  # tokens held
+        self.length = 0
         self.keys = self.values = torch.empty(0)
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, T, D) each -> (B, H, S, D) each: all so far, the new ones last; 3 tokens held and 1 new give S = 4.
+        """(B, H, T, D) each -> (B, H, S, D) each: all keys and values so far, the new ones last.
 
-        ValueError when they do not fit: the sampler clears the cache before that.
+        3 tokens held and 1 new give S = 4. ValueError when they do not fit: the sampler clears the
+        cache before that happens.
         """
-        end = self.length + keys.size(-2)
-        if end > self.block_size:
-            raise ValueError(f"{end} tokens do not fit a cache of {self.block_size}; clear it and give the last ones")
-        if self.keys.dim() == 1:
+        end, most = self.length + keys.size(-2), self.block_size
+        if end > most:
+            raise ValueError(f"{end} tokens do not fit a cache of {most}; clear it first")
+        if self.keys.dim() == 1:  # the first tokens tell the shape and the dtype
             B, H, _, D = keys.shape
-            # For few texts a CPU is faster with float32 here, whatever the model's dtype; for many, half as much is read.
-            few = keys.device.type == "cpu" and B <= FEW_TEXTS
-            dtype = torch.float32 if few and keys.dtype == torch.bfloat16 else keys.dtype
-            self.keys, self.values = (keys.new_empty(B, H, self.block_size, D, dtype=dtype) for _ in range(2))
+            self.keys = keys.new_empty(B, H, most, D)
+            self.values = torch.empty_like(self.keys)
         self.keys[:, :, self.length : end] = keys
         self.values[:, :, self.length : end] = values
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """(B, H, T, D) three times, of the new tokens -> (B, H, T, D): each attends to all before it and to itself."""
+        """(B, H, T, D) three times, of the new tokens -> (B, H, T, D).
+
+        Each new token attends to all tokens before it and to itself.
+        """
         return attend(q, *self.append(keys, values))
 
     def clear(self) -> None:
-        """Forgets all tokens; the room stays."""
+        """Forget all tokens. The memory stays, to be written again."""
         self.length = 0
 
 
 class CachingModule(nn.Module):
-    """A part that can work through a text piece by piece. While it has a cache, it is given the new tokens only."""
+    """A part of a model that can read a text piece by piece.
 
-    cache: Any = None  # a part's own kind, as its `new_cache` makes it
+    While it has a cache, its input holds only the tokens that are new since the last call.
+    """
+
+    cache: Any = None  # of the kind that `new_cache` makes; None: the input is the whole text
 
     def new_cache(self, block_size: int) -> Cache:
-        """An empty one for texts of up to block_size tokens."""
+        """Return an empty cache for texts of up to block_size tokens."""
         raise NotImplementedError
 
 
 class Caches:
-    """A cache for each part of a model that can use one. Inside `with caches:` the model works through its text piece by piece.
+    """One cache for each part of a model that can use one.
 
-    Afterwards the model is as it was, whatever happened; the caches keep what they hold for the next `with`.
+    Inside `with caches:` the model reads its text piece by piece. Afterwards the model is as it
+    was, also after an error; the caches keep what they hold until the next `with`.
     """
 
     def __init__(self, model: nn.Module, block_size: int) -> None:
-        """Empty ones, for texts of up to block_size tokens, any number side by side."""
+        """Make empty caches for texts of up to block_size tokens, any number side by side."""
         self.parts = [module for module in model.modules() if isinstance(module, CachingModule)]
         self.caches = [part.new_cache(block_size) for part in self.parts]
 
@@ -85,13 +92,14 @@ class Caches:
         return bool(self.parts)
 
     def clear(self) -> None:
-        """Forgets all tokens."""
+        """Forget all tokens."""
         for cache in self.caches:
             cache.clear()
 
     def __enter__(self) -> Caches:
         for part, cache in zip(self.parts, self.caches, strict=True):
-            vars(part)["cache"] = cache  # past nn.Module, which would look through its weights first, at every token
+            # vars() skips nn.Module.__setattr__, which would search the weights at every token
+            vars(part)["cache"] = cache
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,7 @@
-"""Two controls: no rungs, but the same blocks with one thing changed, to show what that thing is worth.
+"""Two controls: the blocks of two rungs with one thing changed, to show what that thing is worth.
 
-B batch, T time, C channels (n_embd). Not part of a learner's project: a block that stands here in another form
-would give away the block that is to be written.
+B batch, T time, C channels (n_embd). They are not in a learner's project, since they would give away the block that is
+to be written there.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from .ladder import Rung, skeleton
 
 
 class PlainBlock(Block):
-    """A control: the same parts in a row, nothing added, so each must carry on everything it got."""
+    """A block without residuals: each part reads the output of the one before and must pass on all that matters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C). With both parts zero, all is lost."""
+        """(B, T, C) -> (B, T, C). With both parts zero, the output is zero."""
         attended = self.attention(self.attention_norm(x))
         return self.feed_forward(self.feed_forward_norm(attended))
 
 
 class PostNormBlock(Block):
-    """A control: normalised after the sum, as in 2017; the open road now passes through every norm."""
+    """A block that normalises after each sum, as in 2017: the gradient's road passes through every norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C), each token with mean 0 and variance 1 while gains are 1 and shifts 0."""
+        """(B, T, C) -> (B, T, C). While gains are 1 and shifts 0, each token has mean 0 and variance 1."""
         x = self.attention_norm(x + self.attention(x))
         return self.feed_forward_norm(x + self.feed_forward(x))
 
 
 def plain(config: GPTConfig) -> nn.Module:
-    """A control: `residual` without its `x +`."""
+    """Build `residual` without its `x +`."""
     return skeleton(config, *(PlainBlock(config, norm=nn.Identity) for _ in range(config.n_layer)))
 
 
 def postnorm(config: GPTConfig) -> nn.Module:
-    """A control: `layernorm` with the norm after each sum."""
+    """Build `layernorm` with the norm after each sum."""
     return skeleton(config, *(PostNormBlock(config) for _ in range(config.n_layer)))
 
 

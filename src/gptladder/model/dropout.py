@@ -1,4 +1,4 @@
-"""Forgetting on purpose, so that no unit comes to rely on another."""
+"""Dropout: numbers are left out at random in training, so that no unit comes to rely on another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same. With p = 0.2 a 1.0 that survives is 1.25, so the mean stays; in `eval()` nothing changes."""
+        """Any shape to the same.
+
+        With p = 0.2 a 1.0 that survives becomes 1.25, so that the mean stays the same. In `eval()`
+        nothing changes.
+        """
         if not self.training:
             return x
         survives = torch.rand_like(x) >= self.p
@@ -25,5 +29,5 @@ class Dropout(nn.Module):
 
 
 def dropout(p: float) -> nn.Module:
-    """The layer for this p: nothing at all where p is 0, decided once, when the model is built."""
+    """Return the layer for this p. For p = 0 it is one that does nothing."""
     return Dropout(p) if p > 0 else nn.Identity()

@@ -15,7 +15,7 @@ from .config import GPTConfig
 
 
 class Embedding(nn.Module):
-    """What a token is plus where it stands: two tables, added."""
+    """A vector for each token plus a vector for its position, from two tables."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -23,10 +23,13 @@ class Embedding(nn.Module):
         self.position = nn.Embedding(config.block_size, config.n_embd)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, C). Positions (T,) count from 0 where none are given; ValueError for more than block_size tokens."""
-        length = tokens.size(1)
-        if length > self.position.num_embeddings:
-            raise ValueError(f"{length} tokens given; the context holds {self.position.num_embeddings}: pass the last ones")
+        """(B, T) -> (B, T, C). Positions are (T,), and 0 to T - 1 if none are given.
+
+        ValueError for more than block_size tokens.
+        """
+        length, most = tokens.size(1), self.position.num_embeddings
+        if length > most:
+            raise ValueError(f"{length} tokens given; the context holds {most}: pass the last ones")
         if positions is None:
             positions = torch.arange(length, device=tokens.device)
         return self.token(tokens) + self.position(positions)  # (B, T, C) + (T, C)
@@ -35,8 +38,18 @@ class Embedding(nn.Module):
 class LanguageModel(nn.Module):
     """Embed, pass through the layers, unembed. A rung is the list of layers it is given."""
 
-    def __init__(self, config: GPTConfig, embed: nn.Module, layers: Iterable[nn.Module], unembed: nn.Linear) -> None:
-        """`embed` (B, T) -> (B, T, C), each layer (B, T, C) -> (B, T, C), `unembed` (B, T, C) -> (B, T, V)."""
+    def __init__(
+        self,
+        config: GPTConfig,
+        embed: nn.Module,
+        layers: Iterable[nn.Module],
+        unembed: nn.Linear,
+    ) -> None:
+        """Keep these parts.
+
+        `embed` is (B, T) -> (B, T, C), each layer (B, T, C) -> (B, T, C), and `unembed`
+        (B, T, C) -> (B, T, V).
+        """
         super().__init__()
         self.config = config
         self.embed = embed
@@ -44,17 +57,25 @@ class LanguageModel(nn.Module):
         self.unembed = unembed
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, V): at each position the logits of the token after it; 32 x 8 tokens give 256 predictions."""
+        """(B, T) -> (B, T, V): at each position the logits of the token after it.
+
+        32 x 8 tokens give 256 predictions.
+        """
         x = self.embed(tokens, positions)  # (B, T, C)
         for layer in self.layers:
             x = layer(x)  # (B, T, C)
         return self.unembed(x)
 
 
-def initialise(model: LanguageModel, spread: Callable[[nn.Linear], float], unembedding: float) -> None:
-    """Normal weights of these spreads and zero biases in every linear layer, in place.
+def initialise(
+    model: LanguageModel,
+    spread: Callable[[nn.Linear], float],
+    unembedding: float,
+) -> None:
+    """Give every linear layer normal weights of this `spread` and zero biases, in place.
 
-    A small `unembedding` gives logits near 0 and a first loss near ln V: an untrained model should not pretend to know.
+    `unembedding` is the spread of the last layer's weights. A small one gives logits near 0 and a
+    first loss near ln V: an untrained model should not pretend to know.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -65,21 +86,22 @@ def initialise(model: LanguageModel, spread: Callable[[nn.Linear], float], unemb
 
 
 class GPT(LanguageModel):
-    """The decoder-only transformer with pre-norm blocks (Radford et al. 2019), at character level."""
+    """The decoder-only transformer with pre-norm blocks (Radford et al. 2019), for characters."""
 
     def __init__(self, config: GPTConfig) -> None:
-        """Token and position `embed`, n_layer blocks and a last norm as `layers`, `unembed` without bias.
+        """Set an `Embedding` as `embed`, n_layer blocks and a last norm as `layers`, and `unembed`.
 
-        Weights begin with a spread of 0.02, both embedding tables too (`initialise` does linear layers), and the
-        unembedding's with 0.002. The published size has 10,788,864 parameters.
+        `unembed` has no bias. Weights begin with a spread of 0.02, those of both embedding tables
+        too (`initialise` does the linear layers only), and the unembedding's with 0.002. The
+        published size has 10,788,864 parameters.
         """
         embed = Embedding(config)
-        blocks = [Block(config) for layer in range(config.n_layer)]
+        blocks = [Block(config) for _ in range(config.n_layer)]
         super().__init__(
             config,
             embed=embed,
             layers=[*blocks, LayerNorm(config.n_embd)],
-            unembed=nn.Linear(in_features=config.n_embd, out_features=config.vocab_size, bias=False),
+            unembed=nn.Linear(config.n_embd, config.vocab_size, bias=False),
         )
         initialise(self, spread=lambda layer: 0.02, unembedding=0.002)
         nn.init.normal_(embed.token.weight, std=0.02)

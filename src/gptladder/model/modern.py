@@ -1,4 +1,4 @@
-"""The modern rung: a GPT put together from what came since, and what each part of it is worth."""
+"""The modern rung: a GPT put together from newer parts, and one model for each part to measure what it is worth."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from .config import GPTConfig, Recipe
 from .dropout import dropout
 from .gpt import Embedding, LanguageModel
 from .ladder import Rung
+from .modern_embeddings import PairEmbedding, TokenEmbedding
 from .modern_parts import (
     CappedLinear,
     ModernAttention,
     ModernBlock,
     ModernFeedForward,
     NoRotation,
-    PairEmbedding,
     RMSNorm,
     Rotary,
     SquaredReLU,
-    TokenEmbedding,
-    spread_evenly,
+    start_as_gpt2,
     start_from_zero,
 )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The choices that make a model: one maker each, and nothing else decides."""
+    """The choices that make a model: one function for each part, which makes it."""
 
     embed: Callable[[GPTConfig], nn.Module]
     norm: Callable[[int], nn.Module]  # over C channels
@@ -44,7 +43,7 @@ class Parts:
 
 
 def assemble(config: GPTConfig, parts: Parts) -> LanguageModel:
-    """A model of these parts. ValueError if they do not fit the config."""
+    """Build a model of these parts. ValueError if they do not fit the config."""
 
     def block() -> ModernBlock:
         rotary = parts.rotary(config.head_size, config.block_size)
@@ -72,7 +71,7 @@ CLASSIC = Parts(
     rotary=lambda head_size, block_size: NoRotation(),
     activation=nn.ReLU,
     unembed=partial(nn.Linear, bias=False),
-    initialise=spread_evenly,
+    initialise=start_as_gpt2,
 )
 SMALL_STEPS: dict[str, dict[str, Any]] = {  # from CLASSIC towards MODERN, one idea each
     "rotary positions": {"embed": TokenEmbedding, "rotary": Rotary},
@@ -95,7 +94,7 @@ MODERN = Parts(
 
 
 def modern(config: GPTConfig) -> nn.Module:
-    """All of them together."""
+    """Build the GPT that has all the newer parts."""
     return assemble(config, MODERN)
 
 
@@ -159,7 +158,7 @@ def _ablation(number: int, adds: str, parts: Parts, optimizer: str = "adamw") ->
     return Rung(name, adds, partial(assemble, parts=parts), name, None), replace(_SHORT, rung=name, optimizer=optimizer)
 
 
-# What each idea is worth by itself, and all together: a model and a recipe each, the first the one to compare with.
+# A model and a recipe for each idea by itself, and for all together. The first is the one to compare with.
 ABLATIONS = tuple(
     _ablation(number, adds, parts, optimizer)
     for number, (adds, parts, optimizer) in enumerate(

@@ -1,4 +1,4 @@
-"""What the field changed since the GPT of 2019: each change small, by itself, and with its paper.
+"""What the field changed since the GPT of 2019: one small part for each change, with its paper.
 
 B batch, T time (S keys when they differ), C channels (n_embd), H heads, D head size, V vocabulary.
 """
@@ -16,11 +16,12 @@ from .cache import CachingModule, KeyValueCache
 from .config import GPTConfig, require
 from .dropout import dropout
 from .gpt import LanguageModel
-from .kernels import attend, rms_norm
+from .kernels import attend
+from .rms_norm import rms_norm
 
 
 class RMSNorm(nn.Module):
-    """Each token's channels to a mean square of 1: no mean taken off, nothing learned (Zhang and Sennrich 2019)."""
+    """Scales each token's channels to a mean square of 1, without a mean and without weights (Zhang and Sennrich 2019)."""
 
     def __init__(self, n_embd: int) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class RMSNorm(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Positions as rotations: how well a key fits a query then depends on how far apart they are (Su et al. 2021)."""
+    """Positions as rotations of queries and keys: a score then depends on how far apart the two are (Su et al. 2021)."""
 
     def __init__(self, head_size: int, block_size: int, slowest: float = 1000.0) -> None:
         """Pairs of channels turn by 1 radian a token (the first) to about 1 in `slowest` tokens (the last)."""
@@ -47,7 +48,10 @@ class Rotary(nn.Module):
         self.register_buffer("sines", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, H, T, D) -> (B, H, T, D), tokens `start` and on. A token at position 0 stays as it is; lengths stay always."""
+        """(B, H, T, D) -> (B, H, T, D), for the tokens from position `start` on.
+
+        A token at position 0 stays as it is, and every vector keeps its length.
+        """
         end = start + x.size(-2)
         if end > self.cosines.size(0):
             raise ValueError(f"{end} tokens do not fit {self.cosines.size(0)} positions: give the last ones")
@@ -57,15 +61,18 @@ class Rotary(nn.Module):
 
 
 class NoRotation(nn.Module):
-    """No rotation: positions come from elsewhere."""
+    """Takes the place of `Rotary` in a model whose embedding knows the positions."""
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """The same as it was."""
+        """Return x as it is."""
         return x
 
 
 class StackedLinear(nn.Module):
-    """Several linear layers without biases that read the same, as one product; an optimizer sees several matrices."""
+    """Several linear layers without biases that read the same input, computed as one product.
+
+    Its weight keeps a dimension for them, so that an optimizer can treat them as several matrices.
+    """
 
     def __init__(self, count: int, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -77,13 +84,13 @@ class StackedLinear(nn.Module):
 
 
 class ModernAttention(CachingModule):
-    """Causal attention whose queries and keys are first normed (Henry et al. 2020), then turned to their positions.
+    """Causal attention whose queries and keys are first normed (Henry et al. 2020), then rotated to their positions.
 
-    Normed, no score can pass sqrt(D), so a high learning rate cannot make attention freeze on one token.
+    Normed, no score can exceed sqrt(D), so a high learning rate cannot make attention freeze on one token.
     """
 
     def __init__(self, config: GPTConfig, norm: nn.Module, rotary: nn.Module) -> None:
-        """`norm` works on (..., D), `rotary` on (B, H, T, D) from a position on. No biases anywhere."""
+        """Keep `norm`, which works on (..., D), and `rotary`, on (B, H, T, D). No layer here has a bias."""
         super().__init__()
         self.config = config
         self.qkv = StackedLinear(3, config.n_embd, config.n_embd)  # all heads' queries, keys and values
@@ -98,11 +105,11 @@ class ModernAttention(CachingModule):
         qkv = self.qkv(x).view(B, T, 3, self.config.n_head, -1)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         q, k = self.rotary(self.norm(q), start), self.rotary(self.norm(k), start)
-        out = attend(q, k, v) if self.cache is None else self.cache.attend(q, k, v)  # with a cache to all tokens so far
+        out = attend(q, k, v) if self.cache is None else self.cache.attend(q, k, v)  # a cache: to all tokens so far
         return self.dropout(self.project(out.transpose(1, 2).flatten(2)))  # (B, H, T, D) -> (B, T, C)
 
     def new_cache(self, block_size: int) -> KeyValueCache:
-        """Room for the keys, already turned, and the values."""
+        """Return an empty cache for the rotated keys and the values."""
         return KeyValueCache(block_size)
 
 
@@ -115,7 +122,7 @@ class SquaredReLU(nn.Module):
 
 
 class ModernFeedForward(nn.Module):
-    """Each position by itself through two layers without biases and an activation of choice."""
+    """Two layers without biases, and any activation between them; each position passes through by itself."""
 
     def __init__(self, config: GPTConfig, activation: nn.Module) -> None:
         super().__init__()
@@ -130,7 +137,7 @@ class ModernFeedForward(nn.Module):
 
 
 class ModernBlock(Block):
-    """The same block, pre-norm and residual, put together from parts of choice."""
+    """The classic block, pre-norm and residual, with any norm, attention and feed-forward."""
 
     attention: nn.Module  # type: ignore[assignment]  # any that maps (B, T, C) to (B, T, C)
     feed_forward: nn.Module  # type: ignore[assignment]
@@ -141,72 +148,15 @@ class ModernBlock(Block):
         self.feed_forward_norm, self.feed_forward = norm(n_embd), feed_forward
 
 
-class TokenEmbedding(nn.Module):
-    """What a token is, without a position."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.token = nn.Embedding(config.vocab_size, config.n_embd)
-        self.block_size = config.block_size
-
-    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, C). ValueError for more than block_size tokens."""
-        length = tokens.size(1)
-        if length > self.block_size:
-            raise ValueError(f"{length} tokens given; the context holds {self.block_size}: pass the last ones")
-        return self.token(tokens)
-
-
-class LastToken:
-    """The last token of each text."""
-
-    def __init__(self) -> None:
-        self.token: Tensor | None = None  # (B, 1)
-
-    def clear(self) -> None:
-        """Nothing came before."""
-        self.token = None
-
-
-class PairEmbedding(CachingModule):
-    """Another embedding, added, and a row of the table for each *pair* of a token and the one before it.
-
-    So the first layer need not spend its attention on finding out what "h" follows: hashed n-gram embeddings, as in
-    Huang et al. 2025 (over-tokenized transformers), for n = 2. A big vocabulary shares rows.
-    """
-
-    MOST_ROWS = 32_749  # a prime, so that no vocabulary size makes the rows repeat
-
-    def __init__(self, config: GPTConfig, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-        self.vocab_size = config.vocab_size
-        self.pair = nn.Embedding(min((config.vocab_size + 1) * config.vocab_size, self.MOST_ROWS), config.n_embd)
-
-    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
-        """(B, T) -> (B, T, C). The first token has its own rows, as if after a token that the vocabulary lacks."""
-        first = torch.full_like(tokens[:, :1], self.vocab_size)
-        if self.cache is not None:
-            first = first if self.cache.token is None else self.cache.token
-            self.cache.token = tokens[:, -1:]
-        before = torch.cat([first, tokens[:, :-1]], dim=1)  # (B, T)
-        pairs = before * self.vocab_size + tokens
-        return self.inner(tokens, positions) + self.pair(pairs % self.pair.num_embeddings)
-
-    def new_cache(self, block_size: int) -> LastToken:
-        """Nothing came before."""
-        return LastToken()
-
-
-class Cap(nn.Module):
-    """Levels off smoothly at +-limit, so that no logit runs away (Gemma Team 2024, section 2)."""
+class SoftCap(nn.Module):
+    """Keeps numbers within +-limit, smoothly, so that no logit runs away (Gemma Team 2024, section 2)."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
         self.limit = limit
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same: at limit 15 a 15 becomes 11.4, a 1 stays 0.999."""
+        """Any shape to the same: at limit 15 a 15 becomes 11.4, a 1 becomes 0.999."""
         return self.limit * torch.tanh(x / self.limit)
 
 
@@ -215,7 +165,7 @@ class CappedLinear(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features, bias=False)
-        self.cap = Cap(15.0)
+        self.cap = SoftCap(15.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., V), within +-15."""
@@ -223,18 +173,18 @@ class CappedLinear(nn.Linear):
         return capped
 
 
-def spread_evenly(model: LanguageModel) -> None:
-    """A start for every weight as in the GPT of 2019: normal, 0.02 wide, the unembedding's 0.002."""
+def start_as_gpt2(model: LanguageModel) -> None:
+    """Give every matrix normal weights with a spread of 0.02, as in the GPT of 2019; the unembedding's is 0.002."""
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=0.002 if name == "unembed.weight" else 0.02)
 
 
 def start_from_zero(model: LanguageModel) -> None:
-    """What reads the residual stream starts at a spread of 1/sqrt(fan in), what writes to it at zero (Zhang et al. 2019).
+    """Start layers that read the residual stream at a spread of 1/sqrt(fan in), layers that write to it at zero.
 
-    So every block begins as the identity, however deep the model, and the first prediction is uniform. Tables of
-    pairs start at zero too, the table of tokens at a spread of 1.
+    So every block begins as the identity, however deep the model is, and the first prediction is uniform (Zhang et al.
+    2019). The table of pairs starts at zero too, the table of tokens at a spread of 1.
     """
     for name, parameter in model.named_parameters():
         if name.endswith("token.weight"):

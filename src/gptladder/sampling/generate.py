@@ -14,10 +14,11 @@ from .choose import Sampling, choose_next
 
 
 def fit_context(context: Tensor, block_size: int) -> Tensor:
-    """(B, T) -> (B, at most block_size). When the context overflows, its last half stays and grows again.
+    """(B, T) -> (B, at most block_size). If the context is too long, only its end is kept.
 
-    Of 9 tokens at block_size 8 the last 4 stay. Sliding by one instead would move every token to another
-    position at every step, and no cache could keep up.
+    The end is block_size / 2 tokens, so that there is room to grow: of 9 tokens at block_size 8 the
+    last 4 stay. Dropping one token at every step instead would move all others to new positions,
+    and no cache could be used.
     """
     if context.size(1) <= block_size:
         return context
@@ -26,18 +27,23 @@ def fit_context(context: Tensor, block_size: int) -> Tensor:
 
 @torch.no_grad()
 def generate(
-    model: nn.Module, prompt: Tensor, count: int, block_size: int, sampling: Sampling, generator: torch.Generator | None = None
+    model: nn.Module,
+    prompt: Tensor,
+    count: int,
+    block_size: int,
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """(B, T) -> `count` times (B,): continues each row of the prompt (T at least 1), yielding tokens as they come.
+    """(B, T) -> `count` times (B,): continue each row of the prompt, yielding tokens as they come.
 
-    Greedy, with a bigram that has learned "abcabc", the prompt "a" and count 4 give b, c, a, b.
-    The model should be in `eval()`. Each step reads the whole context again, as `fit_context` leaves it; the cached
-    sampler does not.
+    T is at least 1. A greedy bigram that has learned "abcabc" continues the prompt "a" by b, c, a, b
+    if count is 4. The model should be in `eval()`. Each step reads the whole context again, after
+    `fit_context` has shortened it.
     """
     context = prompt
     for _ in range(count):
         context = fit_context(context, block_size)
-        logits = model(context)[:, -1]  # (B, T, V) -> (B, V): only the last position's prediction is news
+        logits = model(context)[:, -1]  # (B, T, V) -> (B, V): only the last prediction is new
         token = choose_next(logits, sampling, generator)  # (B,)
         yield token
         context = torch.cat([context, token.unsqueeze(1)], dim=1)

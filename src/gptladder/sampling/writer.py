@@ -16,7 +16,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # what weights 
 
 
 def encode_prompt(tokenizer: CharTokenizer, prompt: str) -> list[int]:
-    """The prompt's tokens; an empty one begins a new line (or, in an alphabet without one, with its first character).
+    """Return the prompt's tokens. An empty prompt stands for a new line, or for the first character of an alphabet without one.
 
     ValueError names a character that is not in the alphabet.
     """
@@ -32,7 +32,7 @@ def stream_text(
     sampling: Sampling | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
-    """`count` characters that follow the prompt, each as soon as it is chosen; the same seed writes the same text."""
+    """Yield `count` characters that follow the prompt, each as soon as it is chosen. The same seed writes the same text."""
     for token in _tokens(model, tokenizer, block_size, prompt, count, sampling, seed, samples=1):
         yield tokenizer.decode(token.tolist())
 
@@ -47,7 +47,7 @@ def write_texts(
     sampling: Sampling | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """Several continuations of the same prompt, written side by side: 64 of them take a few times as long as one."""
+    """Return several continuations of the same prompt, written side by side: 64 of them take a few times as long as one."""
     tokens = list(_tokens(model, tokenizer, block_size, prompt, count, sampling, seed, samples))
     if not tokens:
         return [""] * samples
@@ -72,7 +72,7 @@ def _tokens(
 
 
 def load_for_writing(run: Run, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
-    """The best model of a run folder, ready to write. InputError if it is damaged."""
+    """Return the best model of a run folder, rearranged for decoding. InputError if the folder is damaged."""
     return for_writing(run.model().to(device), dtype)
 
 
@@ -85,6 +85,6 @@ def stream_run(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[str]:
-    """`stream_text` by the best model of a run folder. It is loaded at once: InputError if it is damaged."""
+    """Do `stream_text` with the best model of a run folder. It is loaded at once: InputError if the folder is damaged."""
     model = load_for_writing(run, device, dtype)
     return stream_text(model, run.tokenizer, run.model_config.block_size, prompt, count, sampling, seed)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from .. import cpu
 from ..batches import Batches
+from ..model import kernels
 from ..model.config import Recipe
-from ..model.kernels import keep_tiles_eager
 from .loop import Loss
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "sve_bf16")
@@ -113,7 +113,8 @@ def compile_now(model: nn.Module, batches: Batches, slices: int, loss_function: 
 
     Evaluation has other shapes and is compiled when it comes, which `train_seconds` leaves out as well.
     """
-    keep_tiles_eager()
+    # Unrolled, the loop over tiles would take minutes to compile.
+    kernels.attend_in_tiles = torch.compiler.disable(kernels.attend_in_tiles)
     model.compile(dynamic=False)
     x, y = batches.get_batch("train", torch.Generator().manual_seed(0))
     for some_x, some_y in zip(x.chunk(slices), y.chunk(slices), strict=True):
