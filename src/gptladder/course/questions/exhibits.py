@@ -261,7 +261,7 @@ def _changed_logits(tokens: Tensor) -> dict[str, Tensor]:
     from ...model.block import Block
     from ...model.cache import Caches
     from ...model.controls import PlainBlock
-    from ...model.fusing import exchange, fuse
+    from ...model.fusing import fuse, replace_modules
 
     class OpenHead(Head):
         def forward(self, x: Tensor) -> Tensor:
@@ -274,8 +274,8 @@ def _changed_logits(tokens: Tensor) -> dict[str, Tensor]:
     config, fused = _small_gpt().config, fuse(_small_gpt())
     with Caches(fused, config.block_size):
         one_by_one = [fused(tokens[:, [t]], torch.tensor([t])) for t in range(tokens.size(1))]
-    unmasked = exchange(_small_gpt(), {Head: lambda head: with_weights_of(head, OpenHead(config, config.head_size))})
-    plain = exchange(_small_gpt(), {Block: lambda block: with_weights_of(block, PlainBlock(config))})
+    unmasked = replace_modules(_small_gpt(), {Head: lambda head: with_weights_of(head, OpenHead(config, config.head_size))})
+    plain = replace_modules(_small_gpt(), {Block: lambda block: with_weights_of(block, PlainBlock(config))})
     return {
         "attention as one fused call": fused(tokens),
         "a key/value cache, one token at a time": torch.cat(one_by_one, dim=1),
