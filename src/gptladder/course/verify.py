@@ -1,6 +1,6 @@
-"""The course checks itself: every promise that it makes to a learner, tried out.
+"""The course checks itself: every promise that it makes to a learner is tried out.
 
-Each function yields what is wrong, a sentence each; a course without a flaw yields nothing.
+Each `verify_` function yields its problems, one sentence each. For a course without a flaw it yields nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ast
 import io
 import tempfile
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -30,12 +30,24 @@ from .workspace.layout import MYGPT
 from .workspace.make import project_files, zipped
 
 FEWEST_MUTANTS, FEWEST_VARIANTS = 3, 1  # of every exercise
-LEAK = 8  # tokens in a row that the starter may not share with a body that was cut
-Table = dict[str, dict[str, list[str]]]  # exercise -> check -> the mutants that it claims
+LEAK = 8  # the starter may not share this many tokens in a row with a body that was cut
+# Code that stands in many places of the reference and is no answer by itself. Each counts as one token.
+IDIOMS = (
+    "[Block(config) for _ in range(config.n_layer)]",
+    "nn.Linear(config.n_embd, config.vocab_size, bias=False)",
+    "self.dropout = dropout(config.dropout)",
+    "super().__init__()",
+    "for _ in range",
+    "config.n_embd",
+    "dim=-1, keepdim=True",
+    "dtype=torch.bool",
+    'float("-inf")',
+)
+Table = dict[str, dict[str, list[str]]]  # exercise -> check -> the mutants that name it as theirs
 
 
 def verify() -> Iterator[tuple[str, bool]]:
-    """Everything, as lines and whether each is a problem; the table of mutants by check at the end."""
+    """Try out everything. Yields lines, each with whether it is a problem; the last ones are the table of mutants by check."""
     chosen = course()
     table: Table = {}
     problems = 0
@@ -71,7 +83,7 @@ def verify() -> Iterator[tuple[str, bool]]:
 
 
 def table_lines(table: Table) -> Iterator[str]:
-    """The mutants by check."""
+    """Yield the table of mutants by check, line by line."""
     yield "\nmutants by check"
     for exercise, rows in table.items():
         for check, mutants in rows.items():
@@ -80,7 +92,7 @@ def table_lines(table: Table) -> Iterator[str]:
 
 
 def verify_checks_stand_alone() -> Iterator[str]:
-    """A hole fails no check but its own exercise's: every other exercise is judged on the same code as without it."""
+    """Verify that a hole fails the checks of its own exercise only: all others are judged on the same code as without it."""
     texts = reference_texts()
     for hole in course().exercises:
         with_hole = cut(texts[hole.file], [hole])
@@ -90,11 +102,11 @@ def verify_checks_stand_alone() -> Iterator[str]:
                 continue
             others = dict.fromkeys(names, texts[hole.file])
             if ast.dump(graft(with_hole, "", others)) != ast.dump(graft(texts[hole.file], "", others)):
-                yield f"{hole.id}: with this hole open, {exercise.id} is judged on other code than without it"
+                yield f"{hole.id}: while it is not written, {exercise.id} is judged on other code than after it is written"
 
 
 def verify_zips() -> Iterator[str]:
-    """Both archives, built twice."""
+    """Verify that both archives are the same bytes when they are built twice."""
     for completed in (False, True):
         first, second = (zipped("project", project_files(completed)) for _ in range(2))
         if first != second:
@@ -102,18 +114,21 @@ def verify_zips() -> Iterator[str]:
 
 
 def verify_exercise(examiner: Examiner, exercise: Exercise, folder: Path, table: Table) -> Iterator[str]:
-    """Starter fails with its own words, reference passes, each mutant is caught by its check, each variant passes."""
+    """Verify an exercise: the starter fails with its own message, the reference and each variant pass, mutants are caught.
+
+    A mutant must fail the check that it names in `caught_by`, which is added to `table`.
+    """
     mutants = [mutant for mutant in versions.mutants() if mutant.exercise == exercise.id]
     variants = [variant for variant in versions.variants() if variant.exercise == exercise.id]
     wrong = [mutant for mutant in mutants if not mutant.right]
     checks = {check.name: check for check in BY_EXERCISE.get(exercise.id, ())}
     if not checks:
-        yield f"{exercise.id}: it has no checks"
+        yield f"{exercise.id}: there are no checks for it"
         return
     if len(wrong) < FEWEST_MUTANTS:
-        yield f"{exercise.id}: {len(wrong)} mutants; at least {FEWEST_MUTANTS} are needed"
+        yield f"{exercise.id}: there are {len(wrong)} mutants; at least {FEWEST_MUTANTS} are needed"
     if len(variants) < FEWEST_VARIANTS:
-        yield f"{exercise.id}: no variant that is right in another way"
+        yield f"{exercise.id}: there is no variant, a right solution that is written differently"
     project = _project(folder, reference_texts())
     file = project / MYGPT / exercise.file
     reference = file.read_text(encoding="utf-8")
@@ -133,32 +148,32 @@ def verify_exercise(examiner: Examiner, exercise: Exercise, folder: Path, table:
     for variant in variants:
         verdict = verdict_of(versions.texts_with(variant)[exercise.file])
         if not verdict.passed or verdict.note:
-            yield f"{variant.id}: a right variant fails: {verdict.problem or verdict.note} ({verdict.where})"
+            yield f"{variant.id}: this variant is right, but it fails: {verdict.problem or verdict.note} ({verdict.where})"
 
 
 def _verify_mutant(mutant: versions.Version, verdict: Verdict, rows: dict[str, list[str]]) -> Iterator[str]:
     failed = {finding.check for finding in verdict.findings if finding.problem}
     if mutant.right:
         if not verdict.passed or verdict.note != mutant.says:
-            yield f"{mutant.id}: an equal model is not told as that: {verdict.problem or verdict.note}"
+            yield f"{mutant.id}: it is an equal model, but the verdict is: {verdict.problem or verdict.note}"
         return
     if mutant.caught_by not in rows:
-        yield f"{mutant.id}: claimed by {mutant.caught_by!r}, which is no check; there are {', '.join(rows)}"
+        yield f"{mutant.id}: caught_by is {mutant.caught_by!r}, which is no check; it must be one of {', '.join(rows)}"
         return
     rows[mutant.caught_by].append(mutant.id)
     if mutant.caught_by not in failed:
-        yield f"{mutant.id}: not caught by {mutant.caught_by!r}; these fail: {', '.join(sorted(failed)) or 'none'}"
+        yield f"{mutant.id}: {mutant.caught_by!r} does not catch it; these checks do: {', '.join(sorted(failed)) or 'none'}"
     laws = {check.name for check in BY_EXERCISE[mutant.exercise] if check.law}
     if mutant.caught_by not in laws and failed & laws:
-        yield f"{mutant.id}: claimed by {mutant.caught_by!r}, but the law {', '.join(sorted(failed & laws))} catches it"
+        yield f"{mutant.id}: {mutant.caught_by!r} should catch it, but a law does too: {', '.join(sorted(failed & laws))}"
     if verdict.mutant is None or verdict.mutant.id != mutant.id:
-        yield f"{mutant.id}: its own output is not recognised, but taken for {verdict.mutant and verdict.mutant.id}"
+        yield f"{mutant.id}: its own output is taken for that of {verdict.mutant.id if verdict.mutant else 'no mutant'}"
     for check in BY_EXERCISE[mutant.exercise]:
         results, right = mutant_results(mutant)[check.name], wanted(check)
         if not check.law and isinstance(results, dict):
             for name in (name for name in results if name.endswith("output")):
                 if not _plausible(results[name], right[name]):
-                    yield f"{mutant.id}: a mutant has the right shape and dtype and finite values, but not {check.name}, {name}"
+                    yield f"{mutant.id}: its {name} in {check.name} needs the right shape and dtype, and finite values"
 
 
 def _plausible(got: Tensor, right: Tensor) -> bool:
@@ -175,21 +190,34 @@ def _project(folder: Path, texts: dict[str, str]) -> Path:
 
 
 def tokens_of(text: str) -> list[str]:
-    """The Python tokens of a text: no comments, no strings that stand alone, no line ends."""
+    """Return the Python tokens of a text. Comments and line ends are left out."""
     skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    return [t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in skipped]
+    found = tokenize.generate_tokens(io.StringIO(text).readline)
+    return [token.string for token in found if token.type not in skipped]
 
 
-def verify_no_leak(files: dict[str, str]) -> Iterator[str]:
-    """No file of the starter holds eight tokens in a row of a body that was cut."""
+def tokens_to_compare(text: str, idioms: Iterable[str]) -> list[str]:
+    """Return the tokens of a text, those of an idiom joined to one. Of several idioms that fit, the first counts."""
+    tokens, parted = tokens_of(text), [tokens_of(idiom) for idiom in idioms]
+    joined, start = [], 0
+    while start < len(tokens):
+        fitting = (len(idiom) for idiom in parted if tokens[start : start + len(idiom)] == idiom)
+        end = start + next(fitting, 1)
+        joined.append(" ".join(tokens[start:end]))
+        start = end
+    return joined
+
+
+def verify_no_leak(files: dict[str, str], idioms: Iterable[str] = IDIOMS) -> Iterator[str]:
+    """Verify that no file of the starter holds `LEAK` tokens in a row of a body that was cut."""
     held: dict[tuple[str, ...], str] = {}
     for name, text in files.items():
-        found = tokens_of(text)
+        found = tokens_to_compare(text, idioms)
         for i in range(len(found) - LEAK + 1):
             held.setdefault(tuple(found[i : i + LEAK]), name)
     texts = reference_texts()
     for exercise in course().exercises:
-        body = tokens_of(text_of_body(texts[exercise.file], exercise.name))
+        body = tokens_to_compare(text_of_body(texts[exercise.file], exercise.name), idioms)
         for i in range(len(body) - LEAK + 1):
             if where := held.get(tuple(body[i : i + LEAK])):
                 yield f"{exercise.id}: {where} gives away `{' '.join(body[i : i + LEAK])}`"
