@@ -34,7 +34,7 @@ def test_every_body_is_recognised():
 def test_comments_and_line_ends_hide_nothing():
     body = "return self.dropout(  # here\n    self.project(found)  # there\n)\n"
     assert leaking(body) == ["4.1-multihead", "5.2-fused"]
-    assert leaking(body.replace("self.dropout", "self.drop")) == []
+    assert leaking(body.replace("self.project", "self.mix")) == []
 
 
 @pytest.mark.parametrize("idiom", verify.IDIOMS)

@@ -42,9 +42,9 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """(B, V) -> (B, V): all but the likeliest that together reach probability p become minus infinity.
+    """(B, V) -> (B, V): all but the likeliest, which hold p together, become minus infinity.
 
-    Of 0.6, 0.3, 0.1 p = 0.7 leaves two.
+    Of 0.6, 0.3, 0.1 p = 0.7 leaves two: the first alone would hold less than p.
     """
     if p == 1:
         return logits  # nothing to remove; a rounded sum may reach 1 before the last token
@@ -55,10 +55,14 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(cut, float("-inf"))
 
 
-def choose_next(logits: Tensor, sampling: Sampling, generator: torch.Generator | None = None) -> Tensor:
-    """(B, V) -> (B,): one token per row. Logits 0, ln 3 at temperature 1 give token 1 three times in four.
+def choose_next(
+    logits: Tensor,
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """(B, V) -> (B,): one token per row.
 
-    Temperature 0 takes the largest logit and draws nothing.
+    Logits 0, ln 3 at temperature 1 give token 1 three times in four. Temperature 0 takes the largest logit and draws nothing.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)

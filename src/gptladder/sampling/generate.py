@@ -36,8 +36,8 @@ def generate(
 ) -> Iterator[Tensor]:
     """(B, T) -> `count` times (B,): continue each row of the prompt, yielding tokens as they come.
 
-    T is at least 1. A greedy bigram that has learned "abcabc" continues the prompt "a" by b, c, a, b
-    if count is 4. The model should be in `eval()`. Each step reads the whole context again, after
+    T is at least 1. A greedy bigram that has learned "abcabc" continues the prompt "a" by b, c, a,
+    b if count is 4. The model should be in `eval()`. Each step reads the whole context again, after
     `fit_context` has shortened it.
     """
     context = prompt

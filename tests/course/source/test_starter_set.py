@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 import gptladder
-from gptladder.course.source.reference import STARTER_SET
+from gptladder.course.source.reference import STARTER_SET, reference_texts
+from gptladder.course.workspace.make import TEMPLATES
 
 PACKAGE = Path(gptladder.__file__).parent
 MEMBERS = STARTER_SET
@@ -121,7 +125,7 @@ def test_the_model_folder_is_whole_but_for_the_controls_and_the_modern_rung():
     """A post-norm block without its norm, or a modern attention, is nearly the one that learners are to write."""
     files = {f"model/{path.name}" for path in (PACKAGE / "model").glob("*.py")}
     assert files - {m for m in MEMBERS if m.startswith("model/")} == {
-        *("model/controls.py", "model/modern_parts.py", "model/modern.py")
+        *("model/controls.py", "model/modern.py", "model/modern_embeddings.py", "model/modern_parts.py", "model/rms_norm.py")
     }
 
 
@@ -148,3 +152,46 @@ def test_the_block_on_gptladder_holds(tmp_path):
     result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "ModuleNotFoundError" in result.stderr
+
+
+# what a learner reads
+
+TEMPLATE_NAMES = ("train.py", "generate.py", "README.md", "README-completed.md")
+TEXTS = reference_texts() | {name: (TEMPLATES / name).read_text(encoding="utf-8") for name in TEMPLATE_NAMES}
+MODULES_ELSEWHERE = {path.stem for path in PACKAGE.rglob("*.py")} - {PurePosixPath(member).stem for member in TEXTS}
+MODELS_ELSEWHERE = {path.stem for path in (PACKAGE / "model").glob("*.py")} & MODULES_ELSEWHERE
+
+
+def remarks(text):
+    """The comments and docstrings of a file."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
+    yield from (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, documented))
+
+
+def dead_ends(remark):
+    """What a remark names and a project lacks: files and folders of this repository, modules that are not in the set."""
+    names = {member.rpartition("/")[2] for member in TEXTS}
+    found = re.findall(r"\bbenchmarks\b|\btests/|\bdocs/|\btools/", remark)
+    found += [file for file in re.findall(r"\b\w+\.(?:py|md|toml)\b", remark) if file not in names]
+    found += [name for name in re.findall(r"`(?:\w+\.)*(\w+)`", remark) if name in MODULES_ELSEWHERE - {"run"}]
+    return found + [name for name in re.findall(r"\b\w+\b", remark) if name in MODELS_ELSEWHERE]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_line_is_over_100_columns(name):
+    assert [line for line in TEXTS[name].splitlines() if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if name.endswith(".py")])
+def test_no_remark_names_what_a_project_lacks(name):
+    assert [(found, remark) for remark in remarks(TEXTS[name]) if (found := dead_ends(remark))] == []
+
+
+@pytest.mark.parametrize(
+    "remark",
+    ["see LOG.md", "(benchmarks/bands.py)", "then parts and modern", "controls stand aside", "as `sampling.writer`"],
+)
+def test_a_dead_end_is_found(remark):
+    assert dead_ends(remark)

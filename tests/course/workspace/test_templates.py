@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
+import pathlib
 import re
 import runpy
 import shutil
@@ -139,7 +141,7 @@ def test_without_a_rung_it_takes_the_highest_that_is_written(call, project, smal
     outcome = call(project(lesson), "train.py", "--text", small_file, "--steps", 1)
     assert outcome.code == 0
     assert f"\n{rung}: " in outcome.out
-    assert "by the parts that you wrote out" in outcome.out
+    assert "with your written-out parts, on cpu" in outcome.out
 
 
 def test_a_model_that_cannot_write_yet_is_trained_and_says_so(call, project, small_file):
@@ -313,6 +315,23 @@ def test_a_bigram_on_the_real_text_is_as_it_should_be(call, project, tinyshakesp
     assert "too good to be true" in outcome.out
 
 
+def test_the_data_folder_may_name_the_text_itself(call, project, small_file, small_text, monkeypatch):
+    folder = project("2.2")
+    monkeypatch.setenv("GPTLADDER_DATA", str(small_file))
+    outcome = call(folder, "train.py", "bigram", "--steps", 1, "--out", "one")
+    assert f"text: a text of your own, {len(small_text):,} characters, {small_file}" in outcome.out
+
+
+def test_a_user_without_a_home_trains(call, project, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", no_home)
+    outcome = call(project("2.2"), "train.py", "bigram", "--steps", 1, "--out", "one")
+    assert outcome.code == 0
+    assert "text: THE STAND-IN" in outcome.out
+
+
 # generate.py
 
 
@@ -406,6 +425,46 @@ def test_what_cannot_be_written_is_said_in_one_line(call, project, small_file, w
     assert outcome.code == 2
     assert expected in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+CHINESE = "學而時習之，不亦說乎？\n有朋自遠方來，不亦樂乎？\n" * 20
+
+
+class Stream(io.TextIOWrapper):
+    """A standard stream of a Windows machine: a console, or a file or pipe."""
+
+    def __init__(self, console):
+        super().__init__(io.BytesIO(), encoding="cp1252", newline="\n")
+        self.console = console
+
+    def isatty(self):
+        return self.console
+
+
+@pytest.mark.parametrize("console", [True, False])
+def test_letters_that_the_encoding_lacks_are_no_error(call, project, monkeypatch, console):
+    """A file or pipe is UTF-8; a console shows what it can."""
+    folder = project("2.2")
+    (folder / "chinese.txt").write_text(CHINESE, encoding="utf-8")
+    for words in (["train.py", "--text", "chinese.txt", "--steps", 1, "--out", "runs/one"], ["generate.py", "--seed", 1]):
+        monkeypatch.setattr(sys, "stdout", out := Stream(console))
+        monkeypatch.setattr(sys, "stderr", Stream(console))
+        assert call(folder, *words).code == 0
+        written = out.buffer.getvalue().decode("cp1252" if console else "utf-8")
+        letters = set(written) & set(CHINESE) - {"\n"}
+        assert letters == set() if console else len(letters) > 5
+        assert ("?" in written) is console
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(call, project, small_file, monkeypatch, capsys):
+    folder = project("2.2")
+    trained(call, folder, "bigram", small_file)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", pipe)
+        outcome = call(folder, "generate.py", "--seed", 1)
+    assert outcome == (141, "", "")
 
 
 def test_without_a_run_it_says_how_to_get_one(call, project):

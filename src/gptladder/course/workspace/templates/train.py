@@ -1,6 +1,7 @@
-"""Trains a rung of the ladder with your own code: `python train.py` takes the highest whose exercises are written.
+"""Trains a rung of the ladder with your own code.
 
-A training leaves a run folder, runs/RUNG-DATE-TIME, for generate.py and every verb of `gptladder` that takes a run.
+`python train.py` takes the highest rung whose exercises are written. A training leaves a run
+folder, runs/RUNG-DATE-TIME, that generate.py and many commands of `gptladder` read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from generate import CONFIG, DEVICE, PROJECT, TOKENIZER, WEIGHTS, fingerprint, not_written, stop, write
+from generate import (
+    CONFIG,
+    DEVICE,
+    PROJECT,
+    TOKENIZER,
+    WEIGHTS,
+    fingerprint,
+    not_written,
+    run_main,
+    stop,
+    write,
+)
 from mygpt.batches import Batches
 from mygpt.model.attention import Head
 from mygpt.model.config import GPTConfig, Recipe
@@ -36,18 +48,20 @@ FORMAT = "gptladder-run-1"  # which `gptladder` reads
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of that text
 STAND_IN = PROJECT / "data" / "stand_in.txt"
-# Where the real text may lie: in the project, where `gptladder` is told to look, and where it keeps what it downloads.
-PLACES = [PROJECT / "data" / "input.txt", PROJECT / "data" / "tinyshakespeare.txt"]
-PLACES += [Path(folder) / "tinyshakespeare.txt" for folder in [os.environ.get("GPTLADDER_DATA")] if folder]
-CACHES = (".cache/gptladder", "Library/Caches/gptladder", "AppData/Local/gptladder/gptladder/Cache")
-PLACES += [Path.home() / cache / "tinyshakespeare.txt" for cache in CACHES]
+INPUT = PROJECT / "data" / "input.txt"
+REAL_NAME = "tinyshakespeare.txt"
+CACHES = (  # where `gptladder` keeps it, in the home of a user of Linux, a Mac, Windows
+    ".cache/gptladder",
+    "Library/Caches/gptladder",
+    "AppData/Local/gptladder/gptladder/Cache",
+)
 LAPTOP = Recipe(  # a GPT in minutes on a CPU, where the published recipe takes most of a day
     "gpt",
     block_size=64,
     n_layer=4,
     n_head=4,
     n_embd=128,
-    dropout=0.05,  # to have it at work; so small a model, which reads the text six times, ends a little lower without
+    dropout=0.05,  # so that it is at work; so small a model would end a little lower without it
     batch_size=32,
     steps=3000,
     learning_rate=4e-3,
@@ -60,33 +74,55 @@ LAPTOP = Recipe(  # a GPT in minutes on a CPU, where the published recipe takes 
 
 
 def sha256(text: str) -> str:
-    """Of a text, in UTF-8."""
+    """Return the hash of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def places() -> list[Path]:
+    """Return where the real text may lie.
+
+    In the project, where `gptladder` is told to look for it, or where `gptladder` keeps it.
+    """
+    found = [INPUT, PROJECT / "data" / REAL_NAME]
+    if folder := os.environ.get("GPTLADDER_DATA"):
+        found += [Path(folder), Path(folder) / REAL_NAME]  # the text itself, or its folder
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home
+        return found
+    return found + [home / cache / REAL_NAME for cache in CACHES]
+
+
 def read_text(given: Path | None) -> tuple[Path, str, bool]:
-    """The text given, else TinyShakespeare where it is at hand, else the stand-in; and whether it is TinyShakespeare."""
-    path = given or next((place for place in PLACES if place.is_file()), STAND_IN)
+    """Return the text, where it was, and whether it is TinyShakespeare.
+
+    It is the text given; without one, the first in `places`; without one there, the stand-in.
+    """
+    path = given or next((place for place in places() if place.is_file()), STAND_IN)
     try:
         text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         stop(f"{path} cannot be read as a text in UTF-8 ({error})")
     real = sha256(text) == SHA256
-    kind = "THE STAND-IN" if path == STAND_IN else "TinyShakespeare" if real else "a text of your own"
+    kind = "TinyShakespeare" if real else "a text of your own"
+    kind = "THE STAND-IN" if path == STAND_IN else kind
     print(f"text: {kind}, {len(text):,} characters, {path}")
     if path == STAND_IN:
-        print("  A small GPT wrote it. It is not Shakespeare, and no loss on it compares with a published one.")
-        print(f"  For the real text save {URL}\n  as {PLACES[0]}")
+        print("  A small GPT wrote it, so a loss on it cannot be compared with a published one.")
+        print(f"  For the real text save {URL}\n  as {INPUT}")
     return path, text, real
 
 
 def recipe_for(rung: Rung, published: bool) -> Recipe:
-    """The rung's own, but for a GPT on a CPU."""
+    """Return the rung's own recipe, or for `gpt` a smaller one unless `published` is set."""
     return RECIPES[rung.recipe] if published or rung.name != "gpt" else LAPTOP
 
 
 def try_out(rung: Rung) -> None:
-    """All that a training does, once, on a few tokens: NotImplementedError if it needs an exercise that is not written."""
+    """Do once, on a few tokens, all that a training does.
+
+    NotImplementedError if it needs an exercise that is not written.
+    """
     tokens = CharTokenizer.of("ab").encode("ab" * 20)
     batches = Batches(torch.tensor(tokens), batch_size=1, block_size=2)
     x, y = batches.get_batch("train")
@@ -98,7 +134,7 @@ def try_out(rung: Rung) -> None:
 
 
 def highest_rung() -> Rung:
-    """The highest rung whose exercises are written; the bigram if there is none."""
+    """Return the highest rung whose exercises are written, or the bigram if there is none."""
     for rung in reversed(RUNGS[1:]):
         try:
             try_out(rung)
@@ -109,7 +145,7 @@ def highest_rung() -> Rung:
 
 
 def fused_is_written() -> bool:
-    """Whether torch's kernels can take the place of the written-out parts: exercise 5.2-fused."""
+    """Return whether exercise 5.2-fused is written, so that the model can be fused."""
     head = Head(GPTConfig(1, block_size=1, n_layer=1, n_head=1, n_embd=1, dropout=0.0), head_size=1)
     try:
         fuse(head)(torch.zeros(1, 1, 1))
@@ -125,11 +161,15 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 class RunFolder:
-    """What a training leaves: its settings at once, its numbers as they come, its weights whenever they are the best."""
+    """The folder that a training leaves.
+
+    Settings are written at once, numbers as they come, weights whenever they are the best so far.
+    """
 
     def __init__(self, folder: Path, settings: dict[str, object], tokenizer: CharTokenizer) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        small = {CONFIG: json.dumps({"format": FORMAT, **settings}, indent=2).encode(), TOKENIZER: tokenizer.to_json().encode()}
+        config = json.dumps({"format": FORMAT, **settings}, indent=2)
+        small = {CONFIG: config.encode(), TOKENIZER: tokenizer.to_json().encode()}
         for name, data in small.items():
             (folder / name).write_bytes(data)
         self.folder = folder
@@ -137,38 +177,46 @@ class RunFolder:
         self.last_step, self.best_step, self.best_loss = 0, 0, math.inf
 
     def record(self, step: Step, model: nn.Module) -> None:
-        """Every tenth step and every evaluation as a line of metrics.jsonl; after an evaluation the weights may be the best."""
+        """Write every tenth step and every evaluation as a line of metrics.jsonl.
+
+        Evaluations are printed too, and after one the weights are kept if they are the best so far.
+        """
         self.last_step = step.step
         if step.validation_loss is None and step.step % 10:
             return
-        line = {**vars(step), "train_loss": None if step.train_loss is None else step.train_loss.item()}
-        line = {name: value for name, value in line.items() if value is not None and math.isfinite(value)}
+        loss = None if step.train_loss is None else step.train_loss.item()
+        numbers = {**vars(step), "train_loss": loss}
+        line = {name: n for name, n in numbers.items() if n is not None and math.isfinite(n)}
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         if step.validation_loss is not None:
-            trained = "" if step.step == 0 else f"   of the last batch {line.get('train_loss', math.nan):.4f}"
-            print(
-                f"step {step.step:>5}  {step.seconds:>5.0f} s   validation loss {step.validation_loss:.4f}{trained}", flush=True
-            )
+            print(f"step {step.step:>5}  {step.seconds:>5.0f} s", end="")
+            print(f"   validation loss {step.validation_loss:.4f}", end="")
+            print("" if loss is None else f"   of the last batch {loss:.4f}", flush=True)
             self.keep_best(model, step.validation_loss)
 
     def keep_best(self, model: nn.Module, loss: float) -> None:
-        """Saves weights that are the best so far, under their written-out names: all of the file, or the one before stays."""
+        """Save the weights, under their written-out names, if the loss is the lowest so far.
+
+        The file is replaced as a whole: if anything goes wrong, the one before stays.
+        """
         if not math.isfinite(loss):
-            stop(f"the loss is {loss} after step {self.last_step}: does something in mygpt divide by zero? gptladder check")
+            cause = "does something in mygpt divide by zero? gptladder check"
+            stop(f"the loss is {loss} after step {self.last_step}: {cause}")
         if loss >= self.best_loss:
             return
         weights = unfuse(copy.deepcopy(model)).state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        facts = {**self.hashes, "step": str(self.last_step), "validation_loss": repr(loss), "format": FORMAT}
+        facts = {"step": str(self.last_step), "validation_loss": repr(loss), "format": FORMAT}
+        facts |= self.hashes
         new = self.folder / f".{WEIGHTS}.new"
         new.write_bytes(save(weights, {**facts, "sha256": fingerprint(weights, facts)}))
         new.replace(self.folder / WEIGHTS)
-        self.best_step, self.best_loss = self.last_step, loss  # now, since Ctrl-C may come at any moment
+        self.best_step, self.best_loss = self.last_step, loss  # last: Ctrl-C may come at any moment
 
 
 def free_folder(out: Path | None, rung: Rung) -> Path:
-    """The folder asked for, or runs/RUNG-DATE-TIME. Nothing is ever written over."""
+    """Return the folder asked for, or runs/RUNG-DATE-TIME. Nothing is ever overwritten."""
     folder = out or Path("runs") / f"{rung.name}-{datetime.now():%Y%m%d-%H%M%S}"
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         stop(f"{folder} is not empty; give a new folder with --out")
@@ -176,56 +224,89 @@ def free_folder(out: Path | None, rung: Rung) -> Path:
 
 
 def verdict(rung: Rung, loss: float) -> str:
-    """What a loss on TinyShakespeare means, after a training by the rung's own recipe."""
+    """Say what a loss on TinyShakespeare means, after a training by the rung's own recipe."""
     low, high = rung.expected_loss - rung.band, rung.expected_loss + rung.band
     if loss < low:
-        return f"lower than {low:.2f} is too good to be true: can a token see its future? gptladder check"
-    return f"as it should be, {low:.2f} to {high:.2f}" if loss <= high else f"it should be below {high:.2f}: gptladder check"
+        cause = "can a token see its future? gptladder check"
+        return f"lower than {low:.2f} is too good to be true: {cause}"
+    if loss > high:
+        return f"it should be below {high:.2f}: gptladder check"
+    return f"as it should be, {low:.2f} to {high:.2f}"
 
 
 def train_rung(rung: Rung, options: argparse.Namespace) -> None:
-    """From a text to a model in its run folder."""
+    """Train a model on a text, leave it in its run folder, and show what it writes."""
     path, text, real = read_text(options.text)
     tokenizer = CharTokenizer.of(text)
     tokens = torch.tensor(tokenizer.encode(text), device=options.device)
     recipe = recipe_for(rung, options.published or options.device != "cpu")
     name = "laptop-gpt" if recipe is LAPTOP else rung.recipe
     try:
-        recipe = recipe if options.steps is None else replace(recipe, steps=options.steps)
+        if options.steps is not None:
+            recipe = replace(recipe, steps=options.steps)
         batches = Batches(tokens, recipe.batch_size, recipe.block_size)
     except ValueError as error:
         stop(str(error))
-    config, fused = recipe.config(len(tokenizer)), not options.written_out and fused_is_written()
+    config = recipe.config(len(tokenizer))
+    fused = not options.written_out and fused_is_written()
     torch.manual_seed(options.seed)
     model = rung.build(config).to(options.device)
-    model, loss_function = (fuse(model), fused_cross_entropy) if fused else (model, cross_entropy)
+    loss_function = fused_cross_entropy if fused else cross_entropy
+    if fused:
+        model = fuse(model)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, recipe.beta2), weight_decay=recipe.weight_decay, fused=True
+        model.parameters(),
+        lr=recipe.learning_rate,
+        betas=(0.9, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
+    of_the_model = {"rung", *asdict(config)}
+    training = {key: value for key, value in asdict(recipe).items() if key not in of_the_model}
     settings = {
-        **{"rung": rung.name, "recipe": name, "model": asdict(config)},
-        "training": {key: value for key, value in asdict(recipe).items() if key not in {"rung", *asdict(config)}},
-        "corpus": {"name": str(path.resolve()), "sha256": sha256(text), "stand_in": path == STAND_IN},
-        **{"seed": options.seed, "device": options.device, "threads": torch.get_num_threads()},
-        **{"compiled": False, "fused": fused, "versions": {"torch": torch.__version__, "python": platform.python_version()}},
+        "rung": rung.name,
+        "recipe": name,
+        "model": asdict(config),
+        "training": training,
+        "corpus": {
+            "name": str(path.resolve()),
+            "sha256": sha256(text),
+            "stand_in": path == STAND_IN,
+        },
+        "seed": options.seed,
+        "device": options.device,
+        "threads": torch.get_num_threads(),
+        "compiled": False,
+        "fused": fused,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     run = RunFolder(free_folder(options.out, rung), settings, tokenizer)
     size = sum(parameter.numel() for parameter in model.parameters())
-    parts = "torch's kernels (exercise 5.2-fused)" if fused else "the parts that you wrote out"
-    print(f"{rung.name}: {size:,} parameters, {recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} characters")
-    print(f"  on {options.device}, by {parts}, into {run.folder}", flush=True)
+    kind = "with the fast parts (exercise 5.2-fused)" if fused else "with your written-out parts"
+    print(f"{rung.name}: {size:,} parameters, {recipe.steps:,} steps of ", end="")
+    print(f"{recipe.batch_size} x {recipe.block_size} characters")
+    print(f"  {kind}, on {options.device}, into {run.folder}", flush=True)
     rate, stopped = partial(learning_rate, recipe), False
     try:
         for step in train(
-            model, optimizer, batches, recipe.steps, recipe.evaluate_every, options.seed, rate, loss_function=loss_function
+            model,
+            optimizer,
+            batches,
+            recipe.steps,
+            recipe.evaluate_every,
+            options.seed,
+            rate,
+            loss_function=loss_function,
         ):
             run.record(step, model)
     except KeyboardInterrupt:
-        print(f"stopped after step {run.last_step:,}; evaluating once more; Ctrl-C again ends it at once", flush=True)
+        print(f"stopped after step {run.last_step:,}; evaluating once more; ", end="")
+        print("Ctrl-C again ends it at once", flush=True)
         stopped = True
         run.keep_best(model, evaluate(model, batches.all_blocks("validation"), loss_function))
+    by_the_book = real and recipe == RECIPES[rung.recipe] and not stopped
     print(f"\nvalidation loss {run.best_loss:.4f} (best, after step {run.best_step:,})", end="")
-    print(f": {verdict(rung, run.best_loss)}" if real and recipe == RECIPES[rung.recipe] and not stopped else "")
+    print(f": {verdict(rung, run.best_loss)}" if by_the_book else "")
     print("It writes:")
     try:
         write(run.folder, "", 500, Sampling(), options.seed, options.device)
@@ -237,31 +318,24 @@ def train_rung(rung: Rung, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Reads the command line and trains."""
+    """Read the command line and train."""
     names = [rung.name for rung in RUNGS]
-    parser = argparse.ArgumentParser(description="Train a rung of the ladder with your own code in mygpt.")
-    parser.add_argument(
-        "rung", nargs="?", choices=names, metavar="RUNG", help=f"{', '.join(names)}; the highest written if left out"
-    )
-    parser.add_argument("--steps", type=int, metavar="N", help="updates of the weights; the recipe's own if left out")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another one, another training; default %(default)s")
-    parser.add_argument("--text", type=Path, metavar="FILE", help="a text of your own, in UTF-8")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run folder; runs/RUNG-DATE-TIME if left out")
-    parser.add_argument("--published", action="store_true", help="gpt by the published recipe: most of a day on a CPU")
-    parser.add_argument("--written-out", action="store_true", help="leave torch's kernels out, exercise 5.2-fused or not")
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default=DEVICE, help="default here: %(default)s")
+    parser = argparse.ArgumentParser(description="Train a rung with your own code in mygpt.")
+    add = parser.add_argument
+    rungs = f"{', '.join(names)}; default the highest that is written"
+    add("rung", nargs="?", choices=names, metavar="RUNG", help=rungs)
+    add("--steps", type=int, metavar="N", help="updates of the weights; default the recipe's")
+    add("--seed", type=int, default=1, metavar="N", help="another seed, another model; default 1")
+    add("--text", type=Path, metavar="FILE", help="a text of your own, in UTF-8")
+    add("--out", type=Path, metavar="DIR", help="the run folder; default runs/RUNG-DATE-TIME")
+    add("--published", action="store_true", help="gpt as published: most of a day on a CPU")
+    add("--written-out", action="store_true", help="leave out the fast parts of 5.2-fused")
+    add("--device", choices=("cpu", "cuda", "mps"), default=DEVICE, help="default %(default)s")
     options = parser.parse_args()
-    try:
-        rung = next((rung for rung in RUNGS if rung.name == options.rung), None) or highest_rung()
-        try_out(rung)
-        train_rung(rung, options)
-    except NotImplementedError as error:
-        stop(not_written(error))
-    except OSError as error:
-        stop(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    rung = next((rung for rung in RUNGS if rung.name == options.rung), None) or highest_rung()
+    try_out(rung)
+    train_rung(rung, options)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
