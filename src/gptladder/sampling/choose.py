@@ -62,7 +62,8 @@ def choose_next(
 ) -> Tensor:
     """(B, V) -> (B,): one token per row.
 
-    Logits 0, ln 3 at temperature 1 give token 1 three times in four. Temperature 0 takes the largest logit and draws nothing.
+    Logits 0, ln 3 at temperature 1 give token 1 three times in four. Temperature 0 takes the
+    largest logit and draws nothing.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
