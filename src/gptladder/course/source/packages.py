@@ -1,6 +1,6 @@
 """Python packages made from texts: the reference with a wrong body, or the learner's files with all other holes filled.
 
-A module is compiled when it is first asked for, so a mistake in one file does not hide the others.
+A module is compiled when it is first imported, so a mistake in one file does not hide the others.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 
 from .functions import Function, find
 
-OURS = __name__.partition(".")[0]  # this very package
-Opened = Callable[[str], ModuleType]  # "model.attention" -> that module of the package that is looked at
+OURS = __name__.partition(".")[0]  # the name of this package
+Opened = Callable[[str], ModuleType]  # "model.attention" -> that module of the package that is examined
 
 
 class TextFinder(MetaPathFinder, InspectLoader):
-    """Serves one package from code made on demand. A context manager: inside it the package can be imported."""
+    """An importer of one package whose code is made on demand. Inside `with finder:` the package can be imported."""
 
     def __init__(self, name: str, compiled: Callable[[str], CodeType], members: Mapping[str, str]) -> None:
-        """`members`: path in the package to the file's name in tracebacks; `compiled` makes the code of such a path."""
+        """Keep the parts: `members` maps a path in the package to the file's name in tracebacks, `compiled` to its code."""
         self.name, self.compiled, self.members = name, compiled, members
 
     def path_of(self, fullname: str) -> str | None:
-        """The member that a dotted name stands for."""
+        """Return the member that a dotted name stands for, or None if it is not in the package."""
         if fullname != self.name and not fullname.startswith(f"{self.name}."):
             return None
         path = fullname.removeprefix(self.name).removeprefix(".").replace(".", "/")
@@ -38,7 +38,7 @@ class TextFinder(MetaPathFinder, InspectLoader):
         return None
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ANN401
-        """As the import system asks."""
+        """Return the spec of a module, as the import system asks for it, or None if it is not in the package."""
         member = self.path_of(fullname)
         if member is None:
             return None
@@ -47,11 +47,11 @@ class TextFinder(MetaPathFinder, InspectLoader):
         return spec
 
     def get_source(self, fullname: str) -> str | None:
-        """None: tracebacks read the files, where there are any."""
+        """Return None, so that tracebacks read the files if there are any."""
         return None
 
     def get_code(self, fullname: str) -> CodeType:
-        """What the import system runs as that module."""
+        """Return the code that the import system runs as that module."""
         return self.compiled(self.path_of(fullname) or "")
 
     def __enter__(self) -> TextFinder:
@@ -64,24 +64,27 @@ class TextFinder(MetaPathFinder, InspectLoader):
             del sys.modules[name]
 
     def open(self, module: str) -> ModuleType:
-        """A module of the package by its dotted name in it."""
+        """Import a module of the package by its dotted name inside the package."""
         return importlib.import_module(f"{self.name}.{module}" if module else self.name)
 
 
 def from_texts(name: str, texts: Mapping[str, str]) -> TextFinder:
-    """A package of these texts."""
+    """Return an importer of a package with these texts: path in the package to text."""
     return TextFinder(
         name, lambda member: compile(texts[member], f"<{name}>/{member}", "exec"), {m: f"<{name}>/{m}" for m in texts}
     )
 
 
 def reference(module: str) -> ModuleType:
-    """A module of this very package: the reference."""
+    """Import a module of this package, which is the reference."""
     return importlib.import_module(f"{OURS}.{module}")
 
 
 def parse(text: str | bytes, filename: str) -> ast.Module:
-    """The text as a syntax tree; bytes are read as Python reads a file. SyntaxError with file and line if it cannot."""
+    """Return the syntax tree of a text; bytes are decoded as Python decodes a file.
+
+    A SyntaxError names the file and the line.
+    """
     lines = (text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if b"\0" in line:
@@ -93,11 +96,11 @@ def parse(text: str | bytes, filename: str) -> ast.Module:
 
 
 def graft(text: str | bytes, filename: str, others: Mapping[str, str]) -> ast.Module:
-    """The learner's file as a syntax tree with other functions in place of some of its own.
+    """Return the syntax tree of a learner's file in which some functions are replaced by the reference's.
 
-    `others`: qualified name to the text of a whole file of the reference that has it. Lines keep their numbers, so tracebacks
-    name the learner's; what a put-in function needs from its file's imports comes along where the learner's file lacks it.
-    SyntaxError if the learner's text is none of Python.
+    `others` maps the qualified name of such a function to the text of the reference's file that has it. Lines keep their
+    numbers, so tracebacks name the learner's lines. Imports that a function needs are added if the learner's file lacks
+    them. SyntaxError if the learner's text is not Python.
     """
     tree = parse(text, filename)
     for name, reference_text in others.items():
@@ -107,7 +110,7 @@ def graft(text: str | bytes, filename: str, others: Mapping[str, str]) -> ast.Mo
 
 
 def _put(tree: ast.Module, source: ast.Module, name: str) -> ast.stmt:
-    """Replaces that function; adds it (its class too) where the learner has none any more. What was put in."""
+    """Replace that function, or add it (and its class) if the learner's file has none. Returns what was put in."""
     new: Function | ast.ClassDef = find(source, name)
     scope, source_scope = tree.body, source.body
     for part in name.split(".")[:-1]:
@@ -130,7 +133,7 @@ def _put(tree: ast.Module, source: ast.Module, name: str) -> ast.stmt:
 
 
 def _bring_imports(tree: ast.Module, source: ast.Module, new: ast.stmt) -> None:
-    """The reference's imports that the new function uses and the learner's file lacks, after `from __future__`."""
+    """Add, after `from __future__`, the reference's imports that the new function uses and the learner's file lacks."""
     used = {node.id for node in ast.walk(new) if isinstance(node, ast.Name)}
     bound = {
         (alias.asname or alias.name).split(".")[0]

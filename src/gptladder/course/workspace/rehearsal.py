@@ -1,4 +1,7 @@
-"""A project rehearsed: a rung trained for a few steps by the project's own train.py, with what its lesson asks for written."""
+"""A rehearsal of a learner's project: its own train.py trains a rung for a few steps.
+
+The exercises up to the rung's lesson are filled in with the reference.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from .make import project_files, write_project
 STEPS = 3
 CHARACTERS = 4000  # of the stand-in text, to train on
 SECONDS = 120.0
-# A project stands on its own feet: any import of gptladder fails in there.
+# A project must do without gptladder: any import of it fails in this process.
 ALONE = """
 import runpy, sys
 sys.modules["gptladder"] = None
@@ -28,7 +31,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run_script(project: Path, script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """A script of a project with these words, in a process of its own, where gptladder cannot be imported."""
+    """Run a script of a project with these arguments in a process of its own, where gptladder cannot be imported."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     command = [sys.executable, "-c", ALONE, script, *map(str, words)]
     return subprocess.run(
@@ -44,14 +47,14 @@ def run_script(project: Path, script: str, *words: str | Path) -> subprocess.Com
 
 
 def train_args(rung: str, text: Path, out: Path, steps: int = STEPS) -> tuple[str | Path, ...]:
-    """The words for train.py that make a training of any rung short."""
+    """Return the arguments for train.py that make a training of any rung short."""
     return (rung, "--steps", str(steps), "--text", text, "--out", out, "--device", "cpu")
 
 
 def rehearse(folder: Path, rung: str, lesson: str) -> str | None:
-    """Whether a project with the exercises up to a lesson written trains a rung and writes: the problem in words, or None.
+    """Make a project with the exercises up to a lesson written, train a rung in it and let it write.
 
-    The project is made in `folder`, which must be new or empty. Its run folder must be one that gptladder reads.
+    Returns the problem in words, or None. `folder` must be new or empty. gptladder must be able to read the run folder.
     """
     filled = [exercise.id for exercise in course().exercises_up_to(lesson)]
     write_project(folder, project_files(filled=filled))
@@ -60,9 +63,9 @@ def rehearse(folder: Path, rung: str, lesson: str) -> str | None:
     try:
         result = run_script(folder, "train.py", *train_args(rung, text.resolve(), out.resolve()))
     except subprocess.TimeoutExpired:
-        return f"train.py is not done after {SECONDS:.0f} s"
+        return f"train.py has not ended after {SECONDS:.0f} s"
     if result.returncode != 0:
-        last = (result.stderr.strip().splitlines() or ["nothing said"])[-1]
+        last = (result.stderr.strip().splitlines() or ["it printed no error"])[-1]
         return f"train.py ends with code {result.returncode}: {last}"
     if "not written yet" in result.stdout:
         return f"it trains but cannot write: {result.stdout.strip().splitlines()[-1]}"
