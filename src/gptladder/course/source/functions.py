@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..outline import CourseError, Exercise
 
+COLUMNS = 100  # of a line that learners read
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -126,13 +127,15 @@ def cut(text: str, exercises: Iterable[Exercise]) -> str:
     exercises = list(exercises)
     _check_private_helpers(text, [exercise.name for exercise in exercises])
     for exercise in exercises:
-        comment = f"# Exercise {exercise.id}, about {exercise.minutes} minutes. Allowed: {exercise.allowed}"
+        says = f"Exercise {exercise.id}, about {exercise.minutes} minutes. Allowed: {exercise.allowed}"
+        width = COLUMNS - len(body_of(text, exercise.name).indent)
+        comment = textwrap.fill(says, width, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
         text = with_body(text, exercise.name, f'{comment}\nraise NotImplementedError("exercise {exercise.id}")')
     return text
 
 
 def _check_private_helpers(text: str, holes: list[str]) -> None:
-    """A private function that a hole calls is half of its answer, so it must be a hole itself."""
+    """Refuse a hole that calls a private function which is no hole: that function would be half of its answer."""
     tree = ast.parse(text)
     for hole in holes:
         body_of(text, hole)
