@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from gptladder import corpus
 from gptladder.corpus import Corpus
 from gptladder.errors import InputError
 
+FOLDER_OF_THE_CACHE = corpus.cache_folder  # before conftest.py replaces it
 TEXT = "First Citizen:\nSpeak, speak.\n"
 ALPHABET = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # TinyShakespeare's 65 characters
 
@@ -83,6 +85,21 @@ def test_gptladder_data_comes_first(cache: Path, home: list[str], monkeypatch: p
     assert corpus.load() == Corpus(corpus.TINYSHAKESPEARE, TEXT)
     assert not home
     assert not cache.exists()
+
+
+def test_gptladder_data_may_name_the_file_itself(cache: Path, home: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "input.txt").write_text(TEXT)
+    monkeypatch.setenv("GPTLADDER_DATA", str(tmp_path / "input.txt"))
+    assert corpus.load() == Corpus(corpus.TINYSHAKESPEARE, TEXT)
+    assert not home
+
+
+def test_a_user_without_a_home_has_no_cache_and_downloads(cache: Path, home: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corpus, "cache_folder", FOLDER_OF_THE_CACHE)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/gptladder"))  # what it gives without one
+    assert corpus.cache_folder() is None
+    assert corpus.load().text == TEXT
+    assert len(home) == 1
 
 
 def test_then_the_cache(cache: Path, home: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -240,6 +257,44 @@ def test_the_byte_order_mark_and_carriage_returns_are_no_characters_of_the_text(
     assert corpus.load(str(tmp_path / "windows.txt")).text == "one\ntwo\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_what_an_editor_saves_as_unicode_is_read(encoding: str, tmp_path: Path):
+    (tmp_path / "mine.txt").write_bytes("naïve 你好\r\n".encode(encoding))
+    assert corpus.load(str(tmp_path / "mine.txt")).text == "naïve 你好\n"
+
+
+def test_line_ends_of_old_macs_are_line_ends(tmp_path: Path):
+    (tmp_path / "mac.txt").write_bytes(b"one\rtwo\r\rthree\r\nfour\n")
+    assert corpus.load(str(tmp_path / "mac.txt")).text == "one\ntwo\n\nthree\nfour\n"
+
+
+def test_in_a_folder_hidden_files_do_not_count_and_the_rest_is_said(tmp_path: Path):
+    hidden = ("._a.txt", ".venv/lib/licence.txt", ".git/description.md", "b/.cache/c.txt")
+    for name in hidden:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    (tmp_path / "a.txt").write_text("first")
+    (tmp_path / "b" / "d.TXT").write_text("second")
+    (tmp_path / "b" / "empty.md").touch()
+    (tmp_path / "picture.png").write_bytes(b"png")
+    found = corpus.load(str(tmp_path))
+    assert (found.text, found.files) == ("first\nsecond", 2)
+    assert found.passed_over == (f"{Path('b') / 'empty.md'} (empty)", "1 file that is not .txt or .md")
+
+
+def test_linked_folders_are_read_once(tmp_path: Path):
+    (tmp_path / "texts" / "inner").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "texts" / "inner" / "a.txt").write_text("a")
+    (tmp_path / "other" / "b.txt").write_text("b")
+    (tmp_path / "texts" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "texts" / "loop").symlink_to(tmp_path / "texts")
+    (tmp_path / "linked").symlink_to(tmp_path / "texts")
+    for name in ("texts", "linked"):
+        found = corpus.load(str(tmp_path / name))
+        assert (found.name, found.text, found.files) == (str(tmp_path / "texts"), "a\nb", 2)
+
+
 def test_a_folder_is_its_texts_in_the_order_of_their_names(tmp_path: Path):
     for name, text in {"b.txt": "second", "a/z.md": "first", "c.txt": "third", "a.py": "code", "d.png": "picture"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -259,7 +314,10 @@ def test_the_sha256_is_that_of_the_text_in_utf_8(tmp_path: Path):
         (b"text\0text", "is binary"),
         (b"\x89PNG\r\n\x1a\n\0\0", "is binary"),
         ("naïve".encode("latin-1"), r"is not UTF-8 \(byte 2\)"),
-        ("naïve".encode("utf-16"), "is binary"),
+        (b"\0t\0e\0x\0t", "seems to be UTF-16 without its mark; save it as UTF-8"),
+        ("naïve".encode("utf-16-le"), "seems to be UTF-16 without its mark; save it as UTF-8"),
+        (b"\xff\xfet", r"is not UTF-16 \(byte 2\); save it as UTF-8"),
+        ("naïve".encode("utf-32"), "is binary"),
     ],
 )
 def test_what_is_no_text_is_refused_by_name(data: bytes, said: str, tmp_path: Path):

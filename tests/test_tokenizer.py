@@ -74,6 +74,15 @@ def test_unknown_character_is_named_with_its_place_and_the_alphabet():
         CharTokenizer("abc\n").encode("abéaé")
 
 
+def test_of_a_large_alphabet_a_message_shows_the_beginning_and_how_many_more():
+    alphabet = [chr(0x4E00 + i) for i in range(3000)]
+    with pytest.raises(
+        ValueError, match=r"unknown character '!' at position 1; the alphabet is '一.*' and 2,900 more"
+    ) as caught:
+        CharTokenizer(alphabet).encode("一!")
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("token", [-1, 3, 99])
 def test_unknown_id_is_named_with_the_allowed_range(token):
     with pytest.raises(ValueError, match=rf"unknown token id {token}; ids go from 0 to 2"):

@@ -234,7 +234,7 @@ def create(
 def check_out(folder: Path) -> None:
     """InputError if a new run cannot go there: it is a file, or a folder with something in it."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; give a new --out, or go on with: gptladder train --resume {folder}")
+        raise InputError(f"{folder} is not empty; give a new --out, or go on with: gptladder resume {folder}")
 
 
 def new_folder(rung: str, root: Path = Path("runs")) -> Path:

@@ -1,4 +1,4 @@
-"""The one exception that the command line prints as a line instead of a traceback."""
+"""The one exception that the command line prints as a line instead of a traceback, and what its messages share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used: one line that says what, what is allowed and what to do."""
+    """Something given from outside cannot be used: one line that says what it is, what is allowed and what to do."""
 
 
 @contextmanager
 def as_input_error(prefix: str = "") -> Iterator[None]:
-    """Turns a ValueError into an InputError, for the few places where the value came straight from the user."""
+    """Turn a ValueError into an InputError, for the few places where the value came straight from the user."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a crash or a full disk never meets half of one."""
+"""Writing files so that no reader ever sees half of one, not even after a crash or on a full disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or none of it: written beside its place, flushed to the disk, then renamed onto it."""
+    """Write the whole file or nothing: beside its place first, flushed to the disk, then renamed onto it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -25,7 +25,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Makes renames in a folder last through a power cut, where system and disk can (Windows cannot)."""
+    """Make renames in a folder outlast a power cut, where system and disk can (Windows cannot)."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from safetensors.torch import save_file
+from typer.main import get_command
 
 from gptladder import corpus
 from gptladder.checkpoint import Run
+from gptladder.cli import app
 from gptladder.errors import InputError
 from gptladder.tensors import load_tensors
 from gptladder.tokenizer import CharTokenizer
@@ -233,19 +235,17 @@ def test_settings_that_are_none(setting: str, says: str | tuple[str, ...], show:
         (("climb", "--seed", "-1"), "--seed"),
         (("climb", "--device", "abacus"), "no device 'abacus' here"),
         (("climb", "--gpt", "runs/older", "--all"), "--gpt with --all"),
-        (("climb", "--ablate", "gpt"), "no ablation of 'gpt'; there is one of modern"),
-        (("climb", "--ablate", ""), "no ablation of ''; there is one of modern"),
-        (("climb", "--ablate", "modern", "--all"), "--ablate with --gpt, --all or --controls"),
-        (("climb", "--ablate", "modern", "--controls"), "--ablate with --gpt, --all or --controls"),
-        (("climb", "--ablate", "modern", "--gpt", "runs/older"), "--ablate with --gpt, --all or --controls"),
-        (("climb", "--ablate", "modern", "--device", "abacus"), "no device 'abacus' here"),
-        (("climb", "--ablate", "modern", "--out", "runs/older"), "runs/older is not empty"),
+        (("climb", "--ablate", "modern"), "--ablate"),
+        (("ablate", "gpt"), "gpt"),
+        (("ablate", "--seed", "-1"), "--seed"),
+        (("ablate", "--device", "abacus"), "no device 'abacus' here"),
+        (("ablate", "--out", "runs/older"), "runs/older is not empty"),
         (("sing",), "sing"),
         (("--sing",), "--sing"),
     ],
 )
 def test_words_that_mean_nothing(words: tuple[str, ...], says: str | tuple[str, ...], here: Path, gptladder: Call):
-    given = () if "--corpus" in words or words[0] not in ("train", "climb") else ("--corpus", "good.txt")
+    given = () if "--corpus" in words or words[0] not in ("train", "climb", "ablate") else ("--corpus", "good.txt")
     refused(gptladder, *words, *given, says=says)
 
 
@@ -312,7 +312,7 @@ def test_without_a_run_there_is_nothing_to_sample(here: Path, gptladder: Call):
 @pytest.mark.parametrize(
     ("out", "says"),
     [
-        ("runs/older", "runs/older is not empty; give a new --out, or go on with: gptladder train --resume runs/older"),
+        ("runs/older", "runs/older is not empty; give a new --out, or go on with: gptladder resume runs/older"),
         ("runs", "runs is not empty"),
         ("good.txt", "good.txt"),
         ("good.txt/run", "cannot write good.txt/run"),
@@ -374,12 +374,13 @@ def test_a_disk_that_fills_up_in_training(
         code, _, err = gptladder(*words)
     assert code == 2
     assert err.startswith("error: No space left on device")
-    assert "--resume" in err
+    assert "make room" in err
+    assert ("gptladder resume new" in err) == (here / "new" / "state").exists()
     assert len(err.splitlines()) == 1
     assert contents(here / "runs" / "older") == older
     assert gptladder("sample", "new", "--tokens", "3", "--seed", "1").code == 0
     if Run.open(here / "new").states():
-        assert gptladder("train", "--resume", "new").code == 0
+        assert gptladder("resume", "new").code == 0
         assert read_metrics(here / "new")[-1]["step"] == 3
 
 
@@ -412,7 +413,7 @@ DAMAGES = [removed, cut, changed, foreign, other_json]
 READERS = {
     "sample": ("sample", "runs/older", "--seed", "1"),
     "evaluate": ("evaluate", "runs/older"),
-    "resume": ("train", "--resume", "runs/older"),
+    "resume": ("resume", "runs/older"),
     "climb": ("climb", "--corpus", "good.txt", "--gpt", "runs/older"),
 }
 
@@ -429,7 +430,7 @@ def test_a_damaged_run(name: str, damage: Callable[[Path], None], verb: str, her
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_damaged_state(name: str, damage: Callable[[Path], None], here: Path, gptladder: Call):
     damage(here / "runs" / "older" / "state" / "step-000000020" / name)
-    refused(gptladder, "train", "--resume", "runs/older", says=("step-000000020", name, "remove"))
+    refused(gptladder, "resume", "runs/older", says=("step-000000020", name, "remove"))
 
 
 @pytest.mark.parametrize("damage", [removed, foreign, other_json])
@@ -453,7 +454,6 @@ def test_what_is_no_run(verb: str, run: str, here: Path, gptladder: Call):
     "words",
     [
         ("--recipe", "laptop"),
-        ("--steps", "9"),
         ("--set", "dropout=0.5"),
         ("--seed", "3"),
         ("--out", "new"),
@@ -464,23 +464,30 @@ def test_what_is_no_run(verb: str, run: str, here: Path, gptladder: Call):
     ids=lambda words: words[0],
 )
 def test_a_run_goes_on_as_it_began(words: tuple[str, ...], here: Path, gptladder: Call):
-    refused(gptladder, "train", "--resume", "runs/older", *words, says=f"{words[0]} with --resume")
+    refused(gptladder, "resume", "runs/older", *words, says=words[0])
 
 
 def test_a_run_goes_on_with_its_own_rung(here: Path, gptladder: Call):
-    refused(gptladder, "train", "gpt", "--resume", "runs/older", says="RUNG with --resume")
+    refused(gptladder, "resume", "gpt", "runs/older", says="runs/older")
+    refused(gptladder, "resume", "gpt", says="no run folder gpt")
+
+
+def test_a_run_cannot_train_on_to_no_step(here: Path, gptladder: Call):
+    refused(gptladder, "resume", "runs/older", "--steps", "0", says="--steps")
+    refused(gptladder, "resume", says="RUN")
 
 
 def test_a_run_does_not_go_on_with_another_text(here: Path, gptladder: Call):
-    refused(gptladder, "train", "--resume", "runs/older", "--corpus", "other.txt", says="was trained on another text than")
+    refused(gptladder, "resume", "runs/older", "--corpus", "other.txt", says="was trained on another text than")
 
 
 def test_a_run_whose_text_is_gone(here: Path, gptladder: Call, tmp_path: Path):
     shutil.copy("good.txt", "mine.txt")
     assert gptladder("train", "bigram", "--corpus", "mine.txt", "--steps", "1", "--out", "mine").code == 0
     Path("mine.txt").unlink()
-    refused(gptladder, "train", "--resume", "mine", says=("no corpus", "mine.txt"))
-    refused(gptladder, "evaluate", "mine", says=("no corpus", "mine.txt"))
+    for verb in ("resume", "evaluate"):
+        refused(gptladder, verb, "mine", says=("no corpus", "mine.txt", "if it has moved, say where with --corpus"))
+        assert gptladder(verb, "mine", "--corpus", "good.txt").code == 0  # the same text in another place
 
 
 # --- climbing with a run ---
@@ -498,12 +505,44 @@ def test_a_climb_takes_no_unfinished_run(here: Path, gptladder: Call):
     lines = (older / "metrics.jsonl").read_text().splitlines(keepends=True)
     (older / "metrics.jsonl").write_text("".join(lines[:-1]))
     words = ("climb", "--corpus", "good.txt", "--gpt", "runs/older")
-    refused(gptladder, *words, says="runs/older is not finished; finish it with: gptladder train --resume runs/older")
+    refused(gptladder, *words, says="runs/older is not finished; finish it with: gptladder resume runs/older")
 
 
 def test_a_climb_takes_no_run_on_another_text(here: Path, gptladder: Call):
     words = ("climb", "--corpus", "other.txt", "--gpt", "runs/older")
     refused(gptladder, *words, says="runs/older was trained on another text than")
+
+
+# --- what was meant ---
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("generate",), "no verb 'generate'; did you mean 'sample'? gptladder --help lists the verbs"),
+        (("eval", "runs/older"), "did you mean 'evaluate'?"),
+        (("help",), "did you mean '--help'?"),
+        (("trian", "gpt"), "did you mean 'train'?"),
+        (("resum", "runs/older"), "did you mean 'resume'?"),
+        (("zzz",), "no verb 'zzz'; gptladder --help lists the verbs"),
+        (("course", "verfy"), ("verfy", "verify")),
+        (("train", "good.txt"), "good.txt is no rung but a text; train on it with: gptladder train --corpus good.txt"),
+        (("train", "my book.txt"), "gptladder train --corpus 'my book.txt'"),
+        (("train", "pictures"), "gptladder train --corpus pictures"),
+        (("train", "--corpus", "good.txt", "--corpus", "other.txt"), ("--corpus is given 2 times", "put them into a folder")),
+        (("train", "--corpus=good.txt", "--corpus", "other.txt"), "--corpus is given 2 times"),
+        (("sample", "--seed", "1", "--seed", "2"), "--seed is given 2 times; give it once"),
+    ],
+)
+def test_what_was_meant_is_said(words: tuple[str, ...], says: str | tuple[str, ...], here: Path, gptladder: Call):
+    refused(gptladder, *words, says=says)
+
+
+def test_every_verb_that_is_suggested_exists(gptladder: Call):
+    verbs = get_command(app.app).commands.keys()
+    assert set(app.MEANT.values()) <= {*verbs, "--help"}
+    assert not app.MEANT.keys() & verbs
+    assert app.NEEDS_LESS.keys() <= verbs
 
 
 # --- the older run ---
@@ -543,10 +582,30 @@ def test_other_tokenizers_are_no_character_tokenizers(text: str):
         CharTokenizer.from_json(text)
 
 
-@pytest.mark.parametrize("words", ["DefaultCPUAllocator: can't allocate memory", "CUDA out of memory. Tried to allocate 2 GiB"])
-def test_too_little_memory_is_said_in_a_line(words: str, gptladder: Call, here: Path, monkeypatch: pytest.MonkeyPatch):
-    def begin(*_: object) -> None:
+TOO_LITTLE_MEMORY = ["DefaultCPUAllocator: can't allocate memory", "CUDA out of memory. Tried to allocate 2 GiB"]
+
+
+@pytest.mark.parametrize("words", TOO_LITTLE_MEMORY)
+@pytest.mark.parametrize(
+    ("verb", "function", "advice"),
+    [
+        (TRAIN, "training.run.begin", "does not fit into the memory; use less of it: --set batch_size="),
+        (("sample", "runs/older"), "sampling.writer.load_for_writing", "write less at once: fewer --samples"),
+        (("climb", "--corpus", "good.txt"), "training.climb.climb", "end other programs"),
+    ],
+    ids=["train", "sample", "climb"],
+)
+def test_too_little_memory_is_said_in_a_line(
+    verb: tuple[str, ...],
+    function: str,
+    advice: str,
+    words: str,
+    gptladder: Call,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def fails(*_: object) -> None:
         raise RuntimeError(words)
 
-    monkeypatch.setattr("gptladder.training.run.begin", begin)
-    refused(gptladder, *TRAIN, says="does not fit into the memory; less: --set batch_size=")
+    monkeypatch.setattr(f"gptladder.{function}", fails)
+    refused(gptladder, *verb, says=advice)

@@ -69,7 +69,7 @@ def test_help_lists_the_verbs_under_their_group(gptladder: Call):
         name: re.findall(r"^  (\w+)  +\S", text, re.MULTILINE) for name, text in zip(groups[::2], groups[1::2], strict=True)
     }
     assert verbs == {
-        "Train": ["train", "climb", "sample", "evaluate", "doctor"],
+        "Train": ["train", "resume", "climb", "ablate", "sample", "evaluate", "doctor"],
         "Learn": ["new", "check", "hint", "solution", "reset", "trace", "quiz", "progress"],
         "Teach": ["submit", "grade", "course"],
     }
@@ -79,13 +79,21 @@ def test_without_a_verb_comes_the_help(gptladder: Call):
     assert gptladder() == gptladder("--help")
 
 
+def test_a_group_without_a_verb_shows_its_help(gptladder: Call):
+    code, out, err = gptladder("course")
+    assert (code, err) == (0, "")
+    assert out == gptladder("course", "--help").out
+    assert "verify" in out
+
+
 def test_version(gptladder: Call):
     assert gptladder("--version") == (0, f"gptladder {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", ["train", "climb", "sample", "evaluate", "doctor"])
-def test_each_verb_has_its_help(verb: str, gptladder: Call):
-    code, out, err = gptladder(verb, "--help")
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("verb", ["train", "resume", "climb", "ablate", "sample", "evaluate", "doctor", "check", "course"])
+def test_each_verb_has_its_help(verb: str, option: str, gptladder: Call):
+    code, out, err = gptladder(verb, option)
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: gptladder {verb}")
 
@@ -223,7 +231,7 @@ def test_a_stop_in_the_last_step_ends_the_command_too(gptladder: Call, small_fil
     monkeypatch.setattr("gptladder.training.run.loss_plot", lambda *_: signal.raise_signal(signal.SIGINT))
     code, out, _ = gptladder("train", "bigram", "--corpus", small_file, "--out", "run", "--steps", "1")
     assert code == 130
-    assert said_command(out, "train") == ["train", "--resume", "run"]
+    assert said_command(out, "resume") == ["resume", "run"]
 
 
 def test_a_climb_that_is_stopped_shows_what_it_has(
@@ -233,7 +241,7 @@ def test_a_climb_that_is_stopped_shows_what_it_has(
     monkeypatch.setattr("gptladder.training.run.loss_plot", lambda *_: second.exists() and signal.raise_signal(signal.SIGINT))
     code, out, _ = gptladder("climb", "--corpus", small_file, "--out", "ladder")
     assert code == 130
-    assert said_command(out, "train") == ["train", "--resume", "ladder/average"]
+    assert said_command(out, "resume") == ["resume", "ladder/average"]
     assert said_command(out, "sample") == ["sample", "ladder/bigram"]
     assert [row["rung"] for row in json.loads(Path("ladder/ladder.json").read_text())["rungs"]] == ["bigram"]
 
@@ -242,7 +250,7 @@ def test_other_versions_are_pointed_out_when_a_run_goes_on(
     gptladder: Call, run_folder: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("gptladder.cli.terminal.versions", lambda: {"gptladder": "9", "torch": "9", "python": "9"})
-    code, _, err = gptladder("train", "--resume", run_folder)
+    code, _, err = gptladder("resume", run_folder)
     assert code == 0
     assert "other versions than this run began with: gptladder" in err
 
@@ -298,8 +306,8 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(
     assert "stopped after step 13" in out
     assert signal.getsignal(signal.SIGINT) is before
     assert Run.open(Path("stopped")).states()[-1].name == "step-000000013"
-    assert said_command(out, "train") == ["train", "--resume", "stopped"]
-    code, out, err = gptladder(*said_command(out, "train"))
+    assert said_command(out, "resume") == ["resume", "stopped"]
+    code, out, err = gptladder(*said_command(out, "resume"))
     assert (code, err) == (0, "")
     assert "it writes:" in out
     assert [line for line in numbers(Path("stopped")) if line[0] != 13] == numbers(Path("whole"))
@@ -313,7 +321,7 @@ def test_a_run_is_resumed_from_any_folder(
 ):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert gptladder("train", "--resume", run_folder).code == 0
+    assert gptladder("resume", run_folder).code == 0
     assert numbers(run_folder) == numbers(trained)
 
 
@@ -330,10 +338,11 @@ def test_ctrl_c_in_a_real_terminal(tmp_path: Path, small_file: Path):
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
+    assert process.returncode == 130
+    assert err.strip() == "stopping after this step; Ctrl-C again ends at once"
     assert "nothing is lost" in out
     resumed = subprocess.run(
-        [*program, *said_command(out, "train")], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+        [*program, *said_command(out, "resume")], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
     )
     assert "it writes:" in resumed.stdout
     assert numbers(tmp_path / "run")[-1][0] == 4000

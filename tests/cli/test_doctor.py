@@ -15,7 +15,7 @@ import pytest
 
 from gptladder import corpus
 from gptladder.cli import doctor
-from gptladder.cli.doctor import Finding
+from gptladder.cli.doctor import Observation
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -30,7 +30,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def finding(subject: str) -> Finding:
+def finding(subject: str) -> Observation:
     (found,) = [found for found in doctor.examine() if found.subject == subject]
     return found
 
@@ -122,7 +122,7 @@ def test_threads_that_fit_are_no_problem(monkeypatch: pytest.MonkeyPatch):
 def test_the_text_is_found_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tinyshakespeare: corpus.Corpus):
     (tmp_path / corpus.FILE).write_text(tinyshakespeare.text)
     monkeypatch.setenv("GPTLADDER_DATA", str(tmp_path))
-    assert finding("data") == Finding("data", "TinyShakespeare, 1,115,394 characters")
+    assert finding("data") == Observation("data", "TinyShakespeare, 1,115,394 characters")
 
 
 def test_the_disk_is_left_as_it_was(tmp_path: Path):

@@ -157,7 +157,7 @@ def test_a_training_that_was_stopped_is_no_row_and_those_before_it_stay(tmp_path
 
 def test_the_command_prints_the_table(gptladder: Callable[..., Any], small_file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ablate, "__defaults__", (TINY,))
-    code, out, err = gptladder("climb", "--ablate", "modern", "--corpus", small_file, "--device", "cpu", "--out", "out")
+    code, out, err = gptladder("ablate", "--corpus", small_file, "--device", "cpu", "--out", "out")
     assert (code, err) == (0, "")
     table = out[out.index("What each idea is worth") :]
     for row in json.loads(Path("out/ablation.json").read_text())["rows"]:

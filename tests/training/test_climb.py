@@ -188,9 +188,7 @@ def stop_after_ten_steps(folder: Path) -> None:
 
 def test_an_unfinished_run_is_refused_before_anything_is_trained(tmp_path: Path, small_corpus: Corpus, run_folder: Path):
     stop_after_ten_steps(run_folder)
-    with pytest.raises(
-        InputError, match=f"{run_folder} is not finished; finish it with: gptladder train --resume {run_folder}"
-    ):
+    with pytest.raises(InputError, match=f"{run_folder} is not finished; finish it with: gptladder resume {run_folder}"):
         climbed(tmp_path / "climb", [RUNG["bigram"], Run.open(run_folder)], small_corpus)
     assert not (tmp_path / "climb").exists()
 

@@ -1,4 +1,4 @@
-"""Looks at the machine and says what is missing, with the command that cures it."""
+"""A look at the machine: what is missing for a training, with the command that cures it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FREE_BYTES = 500_000_000  # a training's run folder and its states, with room to
 
 
 @dataclass(frozen=True)
-class Finding:
+class Observation:
     """One thing looked at. `serious` means that nothing can be trained before it is cured."""
 
     subject: str
@@ -31,82 +31,90 @@ class Finding:
     serious: bool = False
 
 
-def report(findings: list[Finding]) -> None:
-    """A line per finding, and below a problem the command that cures it. Needs no torch, which may be what is missing."""
+def report(observations: list[Observation]) -> None:
+    """Print a line per observation, and below a problem the command that cures it. Works without torch."""
     console = Console(highlight=False)
-    for finding in findings:
-        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  " if finding.serious else "[yellow]note[/yellow]"
-        console.print(f"{mark} {finding.subject:<9} {escape(finding.found)}", soft_wrap=True)
-        if finding.cure:
-            console.print(f"               cure: {finding.cure}", style="bold", markup=False, soft_wrap=True)
+    for observation in observations:
+        mark = (
+            "[green]ok[/green]  " if observation.ok else "[red]no[/red]  " if observation.serious else "[yellow]note[/yellow]"
+        )
+        console.print(f"{mark} {observation.subject:<9} {escape(observation.found)}", soft_wrap=True)
+        if observation.cure:
+            console.print(f"               cure: {observation.cure}", style="bold", markup=False, soft_wrap=True)
 
 
-def examine() -> list[Finding]:
-    """All findings, in a few seconds and without the network."""
-    checks: tuple[Callable[[], Finding], ...] = (_python, _torch, _devices, _threads, _compiler, _disk, _data)
+def examine() -> list[Observation]:
+    """Return all observations, in a few seconds and without the network."""
+    checks: tuple[Callable[[], Observation], ...] = (_python, _torch, _devices, _threads, _compiler, _disk, _data)
     return [check() for check in checks]
 
 
-def _python() -> Finding:
-    return Finding("python", f"{platform.python_version()} in {sys.prefix}")
+def _python() -> Observation:
+    return Observation("python", f"{platform.python_version()} in {sys.prefix}")
 
 
-def _torch() -> Finding:
+def _torch() -> Observation:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Finding("torch", f"does not load ({error})", False, "make setup  (or: pip install 'torch>=2.9,<3')", True)
-    return Finding("torch", torch.__version__)
+        return Observation("torch", f"does not load ({error})", False, "make setup  (or: pip install 'torch>=2.9,<3')", True)
+    return Observation("torch", torch.__version__)
 
 
-def _devices() -> Finding:
+def _devices() -> Observation:
     try:
         from ..training.devices import available
     except (ImportError, OSError):
-        return Finding("devices", "unknown until torch loads", False)
+        return Observation("devices", "unknown until torch loads", False)
     kinds = available()
     if kinds != ["cpu"] or shutil.which("nvidia-smi") is None:
-        return Finding("devices", ", ".join(kinds))
+        return Observation("devices", ", ".join(kinds))
     index = " --index-url https://download.pytorch.org/whl/cu128" if platform.system() == "Windows" else ""
     cure = f"pip install --force-reinstall torch{index}"
-    return Finding("devices", "cpu only, though an NVIDIA driver is here", False, cure)
+    return Observation("devices", "cpu only, though an NVIDIA driver is here", False, cure)
 
 
-def _threads() -> Finding:
+def _threads() -> Observation:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("OMP_NUM_THREADS")
     if given is not None and (not given.isdigit() or int(given) > cores):
-        return Finding("threads", f"OMP_NUM_THREADS={given} on {cores} cores slows training", False, "unset OMP_NUM_THREADS")
-    return Finding("threads", f"{cores} cores" + (f", OMP_NUM_THREADS={given}" if given else ""))
+        return Observation(
+            "threads", f"OMP_NUM_THREADS={given} on {cores} cores slows training", False, "unset OMP_NUM_THREADS"
+        )
+    return Observation("threads", f"{cores} cores" + (f", OMP_NUM_THREADS={given}" if given else ""))
 
 
-def _compiler() -> Finding:
+def _compiler() -> Observation:
     found = next((path for name in ("c++", "g++", "clang++", "cl") if (path := shutil.which(name))), None)
     if found is not None:
-        return Finding("compiler", found)
+        return Observation("compiler", found)
     cures = {"Darwin": "xcode-select --install", "Windows": "winget install Microsoft.VisualStudio.2022.BuildTools"}
     cure = cures.get(platform.system(), "sudo apt install g++  (or your system's package for it)")
-    return Finding("compiler", "no C++ compiler; all works without one, only torch.compile does not", False, cure)
+    return Observation("compiler", "no C++ compiler; only torch.compile needs one", False, cure)
 
 
-def _disk() -> Finding:
+def _disk() -> Observation:
     folder = Path.cwd()
     try:
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Finding("disk", f"{folder} cannot be written ({error.strerror})", False, "cd to a folder of your own", True)
+        return Observation("disk", f"{folder} cannot be written ({error.strerror})", False, "cd to a folder of your own", True)
     if free < FREE_BYTES:
-        return Finding("disk", f"{free / 1e6:,.0f} MB free in {folder}, too little", False, "rm -r the oldest of runs/", True)
-    return Finding("disk", f"{free / 1e9:,.0f} GB free in {folder}")
+        return Observation(
+            "disk", f"{free / 1e6:,.0f} MB free in {folder}, too little", False, "rm -r the oldest of runs/", True
+        )
+    return Observation("disk", f"{free / 1e9:,.0f} GB free in {folder}")
 
 
-def _data() -> Finding:
+def _data() -> Observation:
     try:
         found = corpus.local_tinyshakespeare()
     except InputError as error:
-        return Finding("data", str(error), False, "unset GPTLADDER_DATA", True)
+        return Observation("data", str(error), False, "unset GPTLADDER_DATA", True)
     if found is not None:
-        return Finding("data", f"TinyShakespeare, {len(found.text):,} characters")
+        return Observation("data", f"TinyShakespeare, {len(found.text):,} characters")
     cure = f"save {corpus.URL} as FOLDER/{corpus.FILE} and: export GPTLADDER_DATA=FOLDER"
-    return Finding("data", "TinyShakespeare is not here yet; train downloads it, or takes the stand-in offline", False, cure)
+    return Observation(
+        "data", "TinyShakespeare is not here yet; train downloads it, or takes the stand-in offline", False, cure
+    )

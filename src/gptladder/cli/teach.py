@@ -1,4 +1,4 @@
-"""Handing in and grading: the last of the learner's verbs, and the instructor's."""
+"""The verbs of handing in and grading: the learner's last one, the instructor's, and the proof of the course."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import typer
 
 TEACH = "Teach"
 app = typer.Typer()
-course_app = typer.Typer(help="Prove that the course keeps its word: course verify.", no_args_is_help=True)
+course_app = typer.Typer()
+
+
+@course_app.callback(invoke_without_command=True)
+def course(context: typer.Context) -> None:
+    """Prove that the course keeps its promises: course verify."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
 
 
 @app.command(rich_help_panel=TEACH)
@@ -30,7 +38,12 @@ def submit(
 
 @app.command(rich_help_panel=TEACH)
 def grade(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="With one archive or project folder for each learner.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="With an archive or a folder for each learner, as learning platforms export them."
+        ),
+    ],
     table: Annotated[Path, typer.Option("--csv", metavar="OUT", help="The table to write.")],
 ) -> None:
     """Grade a folder of submissions, offline: credit per objective, known mistakes, the class."""
@@ -39,20 +52,32 @@ def grade(
     wrap = grading.bubblewrap()
     if not wrap:
         print(
-            "note: bubblewrap is not at hand, so submissions run with your rights; grade only what you would run",
+            "note: without bubblewrap, submissions run with your rights; grade only what you would run yourself",
             file=sys.stderr,
         )
     total = len(grading.submissions_in(folder))
-    graded = []
-    for entry in grading.grade(folder, table, wrap=wrap):
-        graded.append(entry)
-        passed = sum(verdict.passed for verdict in entry.verdicts.values())
-        said = f"refused: {entry.refused}" if entry.refused else f"{entry.score:.0%}, {passed} exercises"
-        print(f"{len(graded):>3} of {total}  {entry.name}: {said}", flush=True)
+    if notes := grading.notes_in(folder):
+        print(f"passed over: {', '.join(notes)}")
+    graded: list[grading.Graded] = []
+    stopped = False
+    ongoing = grading.grade(folder, table, wrap=wrap)
+    try:
+        for entry in ongoing:
+            graded.append(entry)
+            passed = sum(verdict.passed for verdict in entry.verdicts.values())
+            said = f"refused: {entry.refused}" if entry.refused else f"{entry.score:.0%}, {passed} exercises"
+            print(f"{len(graded):>3} of {total}  {entry.name}: {said}", flush=True)
+    except KeyboardInterrupt:
+        ongoing.close()
+        stopped = True
     if common := grading.commonest(graded):
         print("\nThe commonest mistakes")
         for count, what in common:
             print(f"  {count:>3}  {what}")
+    if stopped:
+        kept = f"{table} holds the {len(graded)} submissions graded so far" if graded else "nothing was graded"
+        print(f"stopped: {kept}, of {total}; begin again to grade all")
+        raise typer.Exit(130)
     print(f"written: {table}")
 
 
@@ -66,5 +91,5 @@ def verify() -> None:
         print(line, flush=True)
         problems += is_problem
     if problems:
-        print(f"error: {problems} promises of the course are not kept, see above", file=sys.stderr)
+        print(f"error: the course breaks {problems} of its promises, see above", file=sys.stderr)
         raise typer.Exit(1)

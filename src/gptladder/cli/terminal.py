@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -21,6 +23,7 @@ from rich.table import Table
 
 from ..checkpoint import Run
 from ..corpus import FILE, URL, Corpus
+from ..errors import InputError
 from ..model.config import Recipe
 from ..sampling.writer import stream_run
 from ..training.ablate import AblationRow
@@ -37,7 +40,7 @@ REFRESH_SECONDS = 0.2
 
 
 def warn_stand_in(note: str) -> None:
-    """Says loudly that this is not Shakespeare."""
+    """Warn loudly that this text is not Shakespeare."""
     errors.print(
         Panel(
             "Training text: the stand-in, about 1 MB written by this project's own GPT. It is not Shakespeare.\n"
@@ -52,39 +55,65 @@ def warn_stand_in(note: str) -> None:
 
 
 def warn_other_versions(run: Run) -> None:
-    """Says that a run goes on under other versions than it began with, where it does: its numbers may then differ."""
+    """Warn if a run goes on under other versions than it began with: its numbers may then differ."""
     then, now = run.config["versions"], versions()
     if then != now:
         changes = ", ".join(f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name])
         errors.print(f"[yellow]note[/yellow] other versions than this run began with: {escape(changes)}")
 
 
+def show_corpus(corpus: Corpus) -> None:
+    """Print what is about to be learned from, before hours are spent on it."""
+    files = f"{corpus.files:,} files, " if corpus.files > 1 else ""
+    passed_over = f"; passed over: {', '.join(corpus.passed_over)}" if corpus.passed_over else ""
+    size = f"{files}{len(corpus.text):,} characters, {len(set(corpus.text)):,} different"
+    console.print(escape(f"text: {corpus.name}, {size}{passed_over}"), soft_wrap=True)
+
+
 def show_recipe(name: str, recipe: Recipe) -> None:
-    """Every setting with its name, as `--set` takes it."""
+    """Print every setting with its name, as `--set` takes it."""
     print(f"recipe {name} (rung {recipe.rung})")
     for setting, value in asdict(recipe).items():
         if setting != "rung":
             print(f"  {setting} = {value}")
 
 
-@contextmanager
-def _stopped_by_signal(training: Training) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) asks the training to end well; a second one ends it at once."""
+class _Stops:
+    """What Ctrl-C (or SIGTERM) does to a training. Before its first step there is nothing to save, so it ends at once.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        training.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    Later the first one asks the training to finish its step and save; the second one ends it at once.
+    """
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self, training: Training) -> None:
+        self.training, self.stepped, self.at_once = training, False, False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.stepped and not self.training.stopping:
+            self.training.stop()
+            _say_at_once("stopping after this step; Ctrl-C again ends at once")
+            return
+        self.at_once = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Meanwhile both signals come here."""
+        before = {number: signal.signal(number, self) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _say_at_once(line: str) -> None:
+    """Write a line to the terminal, from a signal handler: print may be what the signal interrupted."""
+    with suppress(OSError):
+        os.write(2, f"\n{line}\n".encode())
 
 
 def follow(training: Training) -> None:
-    """Runs a training and shows it. If it is stopped: how to go on, and exit code 130."""
+    """Run a training and show it. If it is stopped: how to go on, and exit code 130."""
     recipe, run = training.recipe, training.run
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
     plan = f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}"
@@ -92,30 +121,53 @@ def follow(training: Training) -> None:
     console.print(f"{name}: {parameters:,} parameters, {plan}, in {escape(str(run.folder))}", soft_wrap=True)
     if training.note:
         errors.print(f"[yellow]note[/yellow] {escape(training.note)}")
+    stops = _Stops(training)
+    try:
+        with stops.handled():
+            _show_steps(training, stops)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{error.strerror}; make room, then go on with: {_going_on(training)}") from None
+    except BaseException:
+        if not stops.at_once:
+            raise  # otherwise it comes of the interruption, as the errors of a compiler do whose processes were ended
+    if stops.at_once:
+        console.print("stopped; what was saved is not lost. Go on with:")
+    elif training.stopping:
+        console.print(f"stopped after step {training.done:,}; nothing is lost. Go on with:")
+    else:
+        return
+    print(f"  {_going_on(training)}")
+    raise typer.Exit(130)
+
+
+def _going_on(training: Training) -> str:
+    return command("resume", training.run.folder)
+
+
+def _show_steps(training: Training, stops: _Stops) -> None:
     progress = Progress(
         TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=24),
-        TextColumn("loss {task.fields[loss]}  {task.fields[speed]}"),
+        TextColumn("{task.fields[doing]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
         console=console,
         transient=True,
     )
-    shown, speed = 0.0, 0.0
-    with _stopped_by_signal(training), progress:
-        task = progress.add_task("", total=recipe.steps, completed=training.done, loss="...", speed="")
+    recipe, shown, speed = training.recipe, 0.0, 0.0
+    doing = f"{'compiling the model, then ' if training.compiled else ''}measuring its loss before the first step"
+    with progress:
+        task = progress.add_task("", total=recipe.steps, completed=training.done, doing="" if training.done else doing)
         for step in training.steps():
+            stops.stepped = True
             speed = step.tokens_per_second if speed == 0 else 0.98 * speed + 0.02 * step.tokens_per_second
             if step.train_loss is not None and step.seconds - shown > REFRESH_SECONDS:
                 shown = step.seconds
-                loss, rate = f"{step.train_loss.item():.3f}", f"{speed:,.0f} tokens/s"
-                progress.update(task, completed=step.step, loss=loss, speed=rate)
+                progress.update(task, completed=step.step, doing=f"loss {step.train_loss.item():.3f}  {speed:,.0f} tokens/s")
             if step.validation_loss is not None:
                 console.print(_evaluation_line(step, recipe))
-    if training.stopping:
-        console.print(f"stopped after step {training.done:,}; nothing is lost. Go on with:")
-        print(f"  {command('train', '--resume', run.folder)}")
-        raise typer.Exit(130)
 
 
 def _evaluation_line(step: Step, recipe: Recipe) -> str:
@@ -124,7 +176,7 @@ def _evaluation_line(step: Step, recipe: Recipe) -> str:
 
 
 def show_result(training: Training) -> None:
-    """The loss reached, some text, and where to go from here."""
+    """Print the loss reached, some text, and the next command."""
     run = training.run
     console.print(
         f"\nvalidation loss [bold]{training.best_loss:.4f}[/bold] (best, at step {training.best_step:,}); it writes:\n"
@@ -136,8 +188,15 @@ def show_result(training: Training) -> None:
     print(f"\n\nNext, let it write more:\n  {command('sample', run.folder, *prompt, '--tokens', '1000')}")
 
 
+def say_finished(training: Training) -> None:
+    """Say that a resumed run had nothing left to do, and how to train it on."""
+    steps = training.recipe.steps
+    print(f"This run was finished before: step {training.done:,} of {steps:,}. To train it on:")
+    print(f"  {command('resume', training.run.folder, '--steps', str(2 * steps))}")
+
+
 def show_ladder(rows: Sequence[Row], folder: Path) -> None:
-    """The table of a climb, and where its report lies."""
+    """Print the table of a climb, and where its report lies."""
     table = Table(title="The ladder", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("rung", no_wrap=True)
     table.add_column("adds")
@@ -157,7 +216,7 @@ def show_ladder(rows: Sequence[Row], folder: Path) -> None:
 
 
 def show_ablation(rows: Sequence[AblationRow], folder: Path) -> None:
-    """The table of an ablation, and where its report lies."""
+    """Print the table of an ablation, and where its report lies."""
     table = Table(title="What each idea is worth", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("classic, and", no_wrap=True)
     for name in ("parameters", "validation\nloss", "gain", "seconds", "seconds to the\nclassic loss"):
@@ -173,7 +232,7 @@ def show_ablation(rows: Sequence[AblationRow], folder: Path) -> None:
 
 
 def show_evaluation(loss: float, run: Run, corpus: Corpus) -> None:
-    """A loss, and what it means: the perplexity, and the uniform guess beside it."""
+    """Print a loss and what it means: the perplexity, and the loss of a uniform guess."""
     vocab_size = run.model_config.vocab_size
     print(f"{run.folder} on {corpus.name}: validation loss {loss:.4f} nats per character")
     print(f"  perplexity {math.exp(loss):.2f} of {vocab_size} characters; a uniform guess has loss {math.log(vocab_size):.4f}")

@@ -56,7 +56,7 @@ def row_of(run: Run) -> Row:
     rung, recipe = rung_named(run.config["rung"]), recipe_of(run)
     last = next((line for line in reversed(read_metrics(run.folder)) if "validation_loss" in line), None)
     if last is None or last["step"] < recipe.steps:
-        raise InputError(f"{run.folder} is not finished; finish it with: gptladder train --resume {run.folder}")
+        raise InputError(f"{run.folder} is not finished; finish it with: gptladder resume {run.folder}")
     return Row(
         rung.name,
         rung.adds,

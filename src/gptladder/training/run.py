@@ -222,12 +222,15 @@ def check_corpus(run: checkpoint.Run, corpus: Corpus) -> None:
         raise InputError(f"{run.folder} was trained on another text than {corpus.name} is now{reason}; bring that text back")
 
 
-def resume(folder: Path, corpus: Corpus, started: float | None = None) -> Training:
-    """The training of a run folder, where its newest state left it. InputError if run, text or device do not fit."""
+def resume(folder: Path, corpus: Corpus, started: float | None = None, steps: int | None = None) -> Training:
+    """The training of a run folder, where its newest state left it; to step `steps` if given.
+
+    InputError if run, text or device do not fit.
+    """
     started = time.perf_counter() if started is None else started
     run = checkpoint.Run.open(folder)
     check_corpus(run, corpus)
-    recipe = recipe_of(run)
+    recipe = recipe_of(run) if steps is None else replace(recipe_of(run), steps=steps)
     device = choose_device(run.config["device"])
     torch.set_num_threads(run.config["threads"])  # another number would round sums otherwise
     _, batches, model, optimizer = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"], _dtype_of(run))

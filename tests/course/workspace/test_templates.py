@@ -183,7 +183,7 @@ def test_a_run_is_one_that_gptladder_reads(call, project, gptladder, small_file,
     evaluated = gptladder("evaluate", folder)
     assert evaluated.code == 0
     assert f"validation loss {loss:.4f}" in evaluated.out
-    assert gptladder("train", "--resume", folder).code == 2  # it has no states, and says so
+    assert gptladder("resume", folder).code == 2  # it has no states, and says so
 
 
 @pytest.mark.parametrize("rung", ["bigram", "attention"])
