@@ -60,7 +60,7 @@ class CharTokenizer:
         """
         tokens = list(tokens)
         for token in tokens:
-            if token not in range(len(self)):
+            if token not in range(len(self.alphabet)):
                 raise ValueError(f"unknown token id {token}; ids go from 0 to {len(self) - 1}")
         return "".join(self.alphabet[token] for token in tokens)
 

@@ -6,7 +6,9 @@ import csv
 import json
 import re
 import shutil
+import signal
 import socket
+import time
 
 import pytest
 
@@ -56,7 +58,7 @@ def folder(tmp_path):
 
 
 def rows_of(path):
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return {row["submission"]: row for row in csv.DictReader(file)}
 
 
@@ -85,6 +87,104 @@ def test_a_class_is_graded_and_nothing_is_lost(few, folder, tmp_path):
     assert float(rows["ada"]["score"]) > float(rows["bea"]["score"]) > 0
     common = grading.commonest(graded)
     assert any("3.3-head: Scores need no scale" in what for _, what in common)
+
+
+def test_what_learning_platforms_export_is_opened_and_the_rest_has_its_reason(few, folder, tmp_path):
+    """A folder for each learner with the archive inside, or one folder deeper; whatever else it is, a row says why."""
+    make(folder, "made")
+    archive = (folder / "made.zip").read_bytes()
+    for name in ("Ada Lovelace_17_file", "Bea_18/onlinetext", "two archives"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "work.zip").write_bytes(archive)
+    (folder / "made.zip").unlink()
+    (folder / "two archives" / "older.zip").write_bytes(archive)
+    (folder / "cem").mkdir()
+    shutil.copytree(folder.parent / "making" / "made", folder / "cem" / "attempt" / "made")
+    (folder / "dan").mkdir()
+    (folder / "dan" / "essay.docx").write_bytes(b"PK")
+    (folder / "empty").mkdir()
+    (folder / "eva.rar").write_bytes(b"Rar!")
+    (folder / "noname").write_bytes(b"?")
+    (folder / "grades of last year.csv").write_text("x")
+    graded = {entry.name: entry for entry in grading.grade(folder, tmp_path / "out.csv")}
+    for name in ("Ada Lovelace_17_file", "Bea_18", "cem"):
+        assert not graded[name].refused
+        assert [graded[name].verdicts[id].passed for id in FEW] == [True] * 3
+    rows = rows_of(tmp_path / "out.csv")
+    assert {name: row["refused"] for name, row in rows.items() if row["refused"]} == {
+        "two archives": "it holds 2 archives (older.zip, work.zip); leave the one that counts",
+        "dan": "it holds no project and no archive (.zip, .tar.gz, .tgz, .tar), only essay.docx",
+        "empty": "it holds no project (a folder with mygpt/ in it); `gptladder submit` makes such an archive",
+        "eva.rar": "it is a .rar file; what can be opened are folders, .zip, .tar.gz, .tgz, .tar",
+        "noname": "it is a file; what can be opened are folders, .zip, .tar.gz, .tgz, .tar",
+    }
+    assert len(rows) == 8
+    assert grading.notes_in(folder) == ["grades of last year.csv"]
+
+
+def test_an_error_of_ours_costs_one_submission_its_grade_and_no_other(folder, tmp_path, monkeypatch):
+    def breaks(path, *_):
+        if path.name == "ada.zip":
+            raise RecursionError("too deep")
+        return grading.Graded(grading.name_of(path))
+
+    for name in ("ada.zip", "bea.tar.gz"):
+        (folder / name).touch()
+    monkeypatch.setattr(grading, "grade_one", breaks)
+    list(grading.grade(folder, tmp_path / "out.csv"))
+    rows = rows_of(tmp_path / "out.csv")
+    assert rows["ada"]["refused"] == "it could not be graded (RecursionError: too deep)"
+    assert rows["bea"]["refused"] == ""
+
+
+def test_the_table_s_path_is_tried_before_anything_is_graded(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "grade_one", lambda *_: pytest.fail("something was graded"))
+    (folder / "ada.zip").touch()
+    (tmp_path / "older.csv").write_text("older")
+    for table in (tmp_path / "none" / "out.csv", tmp_path, folder / "ada.zip" / "out.csv"):
+        with pytest.raises(InputError, match=r"the table .* cannot be written \(.*\); give another path with --csv"):
+            next(grading.grade(folder, table))
+    assert (tmp_path / "older.csv").read_text() == "older"
+
+
+def test_a_table_that_is_held_open_for_a_while_is_written_with_the_next_row(folder, tmp_path, monkeypatch):
+    writes, write = [], grading.write_atomically
+
+    def held(path, data):
+        writes.append(path)
+        if len(writes) == 1:
+            raise PermissionError(13, "held by a spreadsheet")
+        write(path, data)
+
+    for name in ("ada.zip", "bea.zip"):
+        (folder / name).touch()
+    monkeypatch.setattr(grading, "write_atomically", held)
+    assert len(list(grading.grade(folder, tmp_path / "out.csv"))) == 2
+    assert set(rows_of(tmp_path / "out.csv")) == {"ada", "bea"}
+
+
+def test_ctrl_c_keeps_the_rows_and_waits_for_nobody(few, folder, tmp_path, monkeypatch, gptladder):
+    """The second submission would take the whole of its time; the command ends at once."""
+    monkeypatch.setattr(grading, "SECONDS", 60.0)
+    make(folder, "ada", ("model/attention.py", "q, k, v = self.query", "while True: pass\n        q, k, v = self.query"))
+    (folder / "bea.zip").write_bytes(b"no archive")
+    next_result, began = grading._next_result, []
+
+    def then_ctrl_c(results):
+        if began:
+            signal.raise_signal(signal.SIGINT)
+        began.append(time.monotonic())
+        return next_result(results)
+
+    monkeypatch.setattr(grading, "_next_result", then_ctrl_c)
+    code, out, err = gptladder("grade", folder, "--csv", tmp_path / "out.csv")
+    assert time.monotonic() - began[0] < 20
+    assert code == 130
+    assert "Traceback" not in out + err
+    assert out.endswith(
+        f"stopped: {tmp_path / 'out.csv'} holds the 1 submissions graded so far, of 2; begin again to grade all\n"
+    )
+    assert list(rows_of(tmp_path / "out.csv")) == ["bea"]
 
 
 def test_the_submitted_record_is_not_believed(few, folder, tmp_path):
@@ -182,6 +282,15 @@ def test_the_table_can_be_read_by_programs(few):
     assert row[2] == "why,\nso"
     assert len(header) == len(row)
     assert json.dumps(header)
+
+
+def test_a_spreadsheet_opens_the_table_right_and_runs_nothing(folder, tmp_path):
+    names = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "Zoë 你好"]
+    for name in names:
+        (folder / f"{name}.zip").write_bytes(b"no archive")
+    list(grading.grade(folder, tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"\xef\xbb\xbfsubmission,")
+    assert set(rows_of(tmp_path / "out.csv")) == {"'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "Zoë 你好"}
 
 
 @pytest.mark.skipif(not grading.bubblewrap(), reason="bubblewrap is not installed, or may not be used here")

@@ -6,6 +6,7 @@ import io
 import json
 import stat
 import struct
+import tarfile
 import zipfile
 
 import pytest
@@ -132,3 +133,95 @@ def test_an_archive_without_a_project_is_refused(tmp_path, files):
     (tmp_path / "in").mkdir()
     with pytest.raises(InputError, match="holds no project"):
         handin.unpack(path, tmp_path / "in")
+
+
+# --- .tar.gz ---
+
+
+def tarball(path, **files):
+    """An archive of these files; a value may be a TarInfo instead, for an entry of another kind."""
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as out:
+        for name, content in files.items():
+            entry = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            data = b"" if content is entry else content.encode()
+            entry.size = len(data)
+            out.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def entry(kind, target=""):
+    made = tarfile.TarInfo("mygpt/special.py")
+    made.type, made.linkname = kind, target
+    return made
+
+
+def unpacked(path):
+    folder = path.parent / "deep" / "in"
+    folder.mkdir(parents=True)
+    return handin.unpack(path, folder)
+
+
+@pytest.mark.parametrize("name", ["work.tar.gz", "WORK.TGZ", "work.tar"])
+def test_tar_archives_are_opened(tmp_path, name):
+    made = tarball(tmp_path / name, **{"project": entry(tarfile.DIRTYPE), "project/mygpt/a.py": "x = 1", "project/b.txt": "y"})
+    project = unpacked(made)
+    assert (project.name, (project / "mygpt" / "a.py").read_text()) == ("project", "x = 1")
+    assert handin.archives_in(tmp_path) == [made]
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "a/../../evil.py", "..\\evil.py", "C:evil.py"])
+def test_a_path_that_leads_out_of_a_tar_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="leads out"):
+        unpacked(tarball(tmp_path / "bad.tar.gz", **{"mygpt/a.py": "x = 1", name: "evil"}))
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["bad.tar.gz", "deep", "in"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_special_files_in_a_tar_are_refused(tmp_path, kind):
+    with pytest.raises(InputError, match="a link or a special file"):
+        unpacked(tarball(tmp_path / "bad.tar.gz", **{"mygpt/a.py": "x = 1", "special": entry(kind, "/etc/passwd")}))
+    assert not list((tmp_path / "deep" / "in").iterdir())
+
+
+def test_a_tar_that_is_a_bomb_is_refused(tmp_path):
+    path = tarball(tmp_path / "bomb.tar.gz", **{f"mygpt/{i}.py": "0" * (handin.MOST_BYTES // 2) for i in range(3)})
+    assert path.stat().st_size < 200_000
+    with pytest.raises(InputError, match="more than 32 MiB"):
+        unpacked(path)
+    assert not list((tmp_path / "deep" / "in").iterdir())
+
+
+def test_too_many_files_in_a_tar_are_refused(tmp_path):
+    path = tarball(tmp_path / "many.tar.gz", **{f"mygpt/{i}.py": "" for i in range(handin.MOST_FILES + 1)})
+    with pytest.raises(InputError, match="at most 2,000"):
+        unpacked(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b broken", b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x02"])
+def test_what_is_no_tar_is_refused(tmp_path, content):
+    (tmp_path / "bad.tar.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot be unpacked|holds no project"):
+        unpacked(tmp_path / "bad.tar.gz")
+
+
+# --- a learner's folder ---
+
+
+@pytest.mark.parametrize("inside", ["", "project", "attempt/project"])
+def test_a_project_is_found_in_a_learner_s_folder_before_its_own_archive(tmp_path, inside):
+    folder = tmp_path / "ada"
+    (folder / inside / "mygpt").mkdir(parents=True)
+    (folder / inside / "mygpt" / "a.py").touch()
+    archive(folder / inside / "project-submission.zip")
+    (folder / ".trash").mkdir()
+    archive(folder / ".trash" / "old.zip")
+    assert handin.submission_in(folder) == folder / inside
+
+
+def test_two_projects_are_refused_by_name(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name / "mygpt").mkdir(parents=True)
+        (tmp_path / name / "mygpt" / "a.py").touch()
+    for find in (handin.submission_in, handin.project_in):
+        with pytest.raises(InputError, match=r"it holds 2 projects \(new, old\); leave the one that counts"):
+            find(tmp_path)
