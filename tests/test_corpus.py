@@ -96,7 +96,13 @@ def test_gptladder_data_may_name_the_file_itself(cache: Path, home: list[str], m
 
 def test_a_user_without_a_home_has_no_cache_and_downloads(cache: Path, home: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(corpus, "cache_folder", FOLDER_OF_THE_CACHE)
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/gptladder"))  # what it gives without one
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: Path("~/.cache/gptladder"))
+    assert corpus.cache_folder() is None
+
+    def no_home(_: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(platformdirs, "user_cache_path", no_home)
     assert corpus.cache_folder() is None
     assert corpus.load().text == TEXT
     assert len(home) == 1

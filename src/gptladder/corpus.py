@@ -133,7 +133,10 @@ def stand_in(note: str = "asked for by name") -> Corpus:
 
 def cache_folder() -> Path | None:
     """Return where a downloaded text is kept; None for a user without a home."""
-    folder = platformdirs.user_cache_path("gptladder")
+    try:
+        folder = platformdirs.user_cache_path("gptladder")
+    except RuntimeError:  # older versions return ~/.cache instead, which is a path below the present folder
+        return None
     return folder if folder.is_absolute() else None
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import re
 import shlex
 import signal
@@ -18,9 +21,11 @@ import pytest
 
 from gptladder import __version__, corpus
 from gptladder.checkpoint import Run
+from gptladder.cli import app, train
 from gptladder.model.config import Recipe
 from gptladder.rungs import RECIPES
 from gptladder.tensors import load_tensors
+from gptladder.tokenizer import CharTokenizer
 from gptladder.training import run as training_run
 from gptladder.training.metrics import read_metrics
 from gptladder.training.run import recipe_of
@@ -346,6 +351,153 @@ def test_ctrl_c_in_a_real_terminal(tmp_path: Path, small_file: Path):
     )
     assert "it writes:" in resumed.stdout
     assert numbers(tmp_path / "run")[-1][0] == 4000
+
+
+def test_before_the_first_step_ctrl_c_ends_at_once(
+    gptladder: Call, small_file: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever error the interruption causes there, such as a compiler's whose processes were ended, is not shown."""
+
+    def compiling(self: training_run.Training) -> Any:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("CppCompileError: 2,220 lines") from None
+        yield
+
+    words = ["train", "--device", "cpu", "--corpus", small_file, *SMALL]
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run.Training, "steps", compiling)
+        code, out, err = gptladder(*words, "--out", "stopped")
+    assert (code, err) == (130, "")
+    assert "CppCompileError" not in out
+    assert re.search(r"^modern by the recipe laptop: .* in stopped$", out, re.MULTILINE)  # said before the wait
+    assert said_command(out, "resume") == ["resume", "stopped"]
+    assert gptladder("resume", "stopped").code == 0
+    assert gptladder(*words, "--out", "whole").code == 0
+    assert numbers(Path("stopped")) == numbers(Path("whole"))
+
+
+def test_a_second_ctrl_c_ends_within_the_step(
+    gptladder: Call, small_file: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted_step(*_: Any, **__: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the step went on")
+
+    monkeypatch.setattr(training_run, "training_step", interrupted_step)
+    words = ["train", "--device", "cpu", "--corpus", small_file, *SMALL, "--out", "stopped"]
+    code, out, err = gptladder(*words)
+    assert (code, err) == (130, "")
+    assert said_command(out, "resume") == ["resume", "stopped"]
+    assert Run.open(Path("stopped")).states()
+
+
+def test_ctrl_c_outside_a_training_is_an_exit_code_and_no_traceback(
+    gptladder: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("gptladder.training.run.evaluate_run", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert gptladder("evaluate", trained) == (130, "", "")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_the_program_loads_ends_it_with_a_line(tmp_path: Path):
+    """An import may swallow KeyboardInterrupt, so the process is ended there."""
+    (tmp_path / "slow.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\nprint('went on')"
+    )
+    script = "from gptladder.cli.app import stoppable\nwith stoppable():\n    import slow"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+def test_a_finished_run_says_so_and_how_to_train_it_on(gptladder: Call, run_folder: Path, trained: Path, pictureless: None):
+    code, out, err = gptladder("resume", run_folder)
+    assert (code, err) == (0, "")
+    assert "This run was finished before: step 20 of 20." in out
+    assert numbers(run_folder) == numbers(trained)
+    words = said_command(out, "resume")
+    assert words == ["resume", str(run_folder), "--steps", "40"]
+    code, out, err = gptladder(*words)
+    assert (code, err) == (0, "")
+    assert "finished before" not in out
+    assert numbers(run_folder)[-1][0] == 40
+
+
+# --- what goes in and out ---
+
+
+def test_what_is_read_is_said_before_it_is_trained_on(gptladder: Call, small_file: Path, small_text: str, pictureless: None):
+    texts = Path("texts")
+    texts.mkdir()
+    for name in ("a.txt", "b.md"):
+        (texts / name).write_bytes(small_file.read_bytes())
+    (texts / "empty.txt").touch()
+    out = gptladder("train", "bigram", "--corpus", "texts", "--steps", "1", "--out", "run").out
+    size = f"2 files, {2 * len(small_text) + 1:,} characters, {len(set(small_text))} different"
+    assert out.splitlines()[0] == f"text: {texts.resolve()}, {size}; passed over: empty.txt (empty)"
+    out = gptladder("train", "bigram", "--corpus", small_file, "--steps", "1", "--out", "run2").out
+    assert out.splitlines()[0] == f"text: {small_file}, {len(small_text):,} characters, {len(set(small_text))} different"
+
+
+def test_a_typed_new_line_in_a_prompt_is_one(gptladder: Call, trained: Path):
+    words = ["sample", trained, "--seed", "1", "--tokens", "20"]
+    assert gptladder(*words, "--prompt", r"the king\nand") == gptladder(*words, "--prompt", "the king\nand")
+
+
+def test_where_the_text_has_backslashes_a_prompt_is_taken_as_it_is():
+    backslash, without = CharTokenizer("\n\\an"), CharTokenizer("\nan")
+    assert train._with_new_lines(r"a\na", backslash) == r"a\na"
+    assert train._with_new_lines(r"a\na", without) == "a\na"
+
+
+def stream(encoding: str, tty: bool) -> io.TextIOWrapper:
+    class Raw(io.BytesIO):
+        def isatty(self) -> bool:
+            return tty
+
+    return io.TextIOWrapper(Raw(), encoding=encoding)
+
+
+@pytest.mark.parametrize(("tty", "written"), [(False, "naïve 便".encode()), (True, "naïve \\u4fbf".encode("cp1252"))])
+def test_files_and_pipes_are_utf_8_and_a_console_shows_what_it_can(tty: bool, written: bytes, monkeypatch: pytest.MonkeyPatch):
+    out = stream("cp1252", tty)
+    monkeypatch.setattr(sys, "stdout", out)
+    app.prepare_streams()
+    print("naïve 便", end="", flush=True)
+    assert out.buffer.getvalue() == written
+
+
+def test_without_standard_streams_a_training_goes_on(tmp_path: Path, small_file: Path):
+    """As a daemon, or with `>&- 2>&- <&-`. No file of ours takes the place of a stream that was closed."""
+    script = (
+        "import os, sys\n"
+        "for number in (0, 1, 2): os.close(number)\n"
+        "sys.stdin = sys.stdout = sys.stderr = None\n"
+        "from gptladder.cli import app\n"
+        "app.prepare_streams()\n"
+        "from gptladder.cli import terminal\n"
+        "terminal.console.print('seen by nobody')\n"
+        "print('seen by nobody', flush=True)\n"
+        "file = open('mine', 'w')\n"
+        "os._exit(7 if file.fileno() > 2 else 8)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False, timeout=120).returncode == 7
+
+
+def test_a_reader_who_has_seen_enough_ends_the_program_quietly(
+    gptladder: Call, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """`gptladder sample | head`: the exit code is that of a program that a closed pipe ended."""
+
+    def closed(*_: Any, **__: Any) -> Any:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("gptladder.sampling.writer.stream_text", closed)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert gptladder("sample", trained, "--seed", "1") == (141, "", "")
 
 
 # --- climb ---

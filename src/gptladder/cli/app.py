@@ -68,7 +68,7 @@ class Verbs(TyperGroup):
             raise InputError(f"no verb {name!r}; {meant}gptladder --help lists the verbs")
         for option in command.params:
             given = [word for word in words if word.partition("=")[0] in option.opts and word.startswith("-")]
-            if len(given) > 1 and not option.multiple:
+            if len(given) > 1 and not (option.multiple or getattr(option, "is_flag", False)):
                 cure = "; to train on several texts, put them into a folder and give that" if "--corpus" in option.opts else ""
                 raise InputError(f"{option.opts[0]} is given {len(given)} times; give it once{cure}")
         return name, command, words

@@ -25,11 +25,12 @@ from ..checkpoint import Run
 from ..corpus import FILE, URL, Corpus
 from ..errors import InputError
 from ..model.config import Recipe
+from ..provenance import versions
 from ..sampling.writer import stream_run
 from ..training.ablate import AblationRow
 from ..training.climb import Row
 from ..training.loop import Step
-from ..training.run import Training, versions
+from ..training.run import Training
 from .commands import command
 
 WIDE = 110  # columns of what goes into a file or a pipe
@@ -133,7 +134,7 @@ def follow(training: Training) -> None:
         if not stops.at_once:
             raise  # otherwise it comes of the interruption, as the errors of a compiler do whose processes were ended
     if stops.at_once:
-        console.print("stopped; what was saved is not lost. Go on with:")
+        console.print("stopped; everything that was saved is kept. Go on with:")
     elif training.stopping:
         console.print(f"stopped after step {training.done:,}; nothing is lost. Go on with:")
     else:

@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -223,21 +224,17 @@ def grade(folder: Path, table: Path, workers: int | None = None, wrap: tuple[str
 
 
 def _next_result(results: queue.SimpleQueue[tuple[Path, Graded]]) -> tuple[Path, Graded]:
-    while True:  # with a time limit, since Windows does not interrupt a wait without one
-        try:
-            return results.get(timeout=0.5)
-        except queue.Empty:
-            continue
+    while True:
+        with suppress(queue.Empty):
+            return results.get(timeout=0.5)  # Windows does not interrupt a wait without a limit
 
 
 def _check_table(table: Path) -> None:
     """InputError unless a table can be written there, before hours of grading end in an error."""
     try:
         if table.exists():
-            with table.open("r+b"):  # a folder is refused, and on Windows a table that a spreadsheet holds open
-                pass
-        with tempfile.TemporaryFile(dir=table.parent):
-            pass
+            table.open("r+b").close()  # refuses a folder, and on Windows a table that a spreadsheet holds open
+        tempfile.TemporaryFile(dir=table.parent).close()
     except OSError as error:
         raise InputError(f"the table {table} cannot be written ({error.strerror}); give another path with --csv") from None
 
@@ -245,10 +242,9 @@ def _check_table(table: Path) -> None:
 def _write_table(table: Path, graded: list[Graded], last: bool) -> None:
     try:
         write_atomically(table, as_csv(graded).encode("utf-8-sig"))  # by the mark, spreadsheets know that it is UTF-8
-    except OSError:
+    except OSError:  # somebody may be looking at it; the next submission writes all rows again
         if last:
             raise
-        # somebody may be looking at it; the next submission writes all rows again
 
 
 def as_csv(graded: Iterable[Graded]) -> str:

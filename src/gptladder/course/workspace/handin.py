@@ -29,7 +29,7 @@ KEPT = (f"{HOME}/{PROJECT}", f"{HOME}/{RECORD}", f"{HOME}/{ANSWERS}", "train.py"
 
 def submission_of(project: Project) -> dict[str, bytes]:
     """Return what is handed in: code, answers, record, versions. No text, no runs, nothing else that lies in the folder."""
-    from ...training.run import versions
+    from ...provenance import versions
 
     code = [path.relative_to(project.folder).as_posix() for path in sorted((project.folder / MYGPT).rglob("*.py"))]
     files = {name: (project.folder / name).read_bytes() for name in (*code, *KEPT) if (project.folder / name).is_file()}
