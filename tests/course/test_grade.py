@@ -181,9 +181,7 @@ def test_ctrl_c_keeps_the_rows_and_waits_for_nobody(few, folder, tmp_path, monke
     assert time.monotonic() - began[0] < 20
     assert code == 130
     assert "Traceback" not in out + err
-    assert out.endswith(
-        f"stopped: {tmp_path / 'out.csv'} holds the 1 submissions graded so far, of 2; begin again to grade all\n"
-    )
+    assert out.endswith(f"stopped: 1 of 2 are graded, and {tmp_path / 'out.csv'} holds them; begin again to grade all\n")
     assert list(rows_of(tmp_path / "out.csv")) == ["bea"]
 
 

@@ -48,7 +48,7 @@ NEEDS_LESS = {  # what to do about too little memory, by verb
 
 
 class Verbs(TyperGroup):
-    """The program's verbs: a help page in groups, and a word about what was meant by a verb or option that is not right."""
+    """The program's verbs: a help page in groups, and errors that say which verb was probably meant."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  typer's own types have no public name
         """Write one section per group, in the order of definition."""

@@ -75,8 +75,8 @@ def grade(
         for count, what in common:
             print(f"  {count:>3}  {what}")
     if stopped:
-        kept = f"{table} holds the {len(graded)} submissions graded so far" if graded else "nothing was graded"
-        print(f"stopped: {kept}, of {total}; begin again to grade all")
+        kept = f", and {table} holds them" if graded else ""
+        print(f"stopped: {len(graded)} of {total} are graded{kept}; begin again to grade all")
         raise typer.Exit(130)
     print(f"written: {table}")
 

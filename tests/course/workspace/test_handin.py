@@ -166,7 +166,6 @@ def test_tar_archives_are_opened(tmp_path, name):
     made = tarball(tmp_path / name, **{"project": entry(tarfile.DIRTYPE), "project/mygpt/a.py": "x = 1", "project/b.txt": "y"})
     project = unpacked(made)
     assert (project.name, (project / "mygpt" / "a.py").read_text()) == ("project", "x = 1")
-    assert handin.archives_in(tmp_path) == [made]
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "a/../../evil.py", "..\\evil.py", "C:evil.py"])

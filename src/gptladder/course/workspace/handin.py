@@ -50,11 +50,6 @@ def write_submission(project: Project, out: Path) -> int:
     return len(files)
 
 
-def archives_in(folder: Path) -> list[Path]:
-    """Return the archives in a folder, in order of name."""
-    return [path for path in _visible(folder) if path.is_file() and suffix_of(path)]
-
-
 def suffix_of(path: Path) -> str:
     """Return the ending by which a file is an archive that can be opened, such as ".tar.gz", or ""."""
     return next((suffix for suffix in READERS if path.name.lower().endswith(suffix)), "")
