@@ -16,7 +16,7 @@ def command(*words: str | Path, inside: Path | None = None) -> str:
     """Return our program with these words as one would type it here, or after `cd` to the folder `inside`."""
     if Path(sys.argv[0]).name == "__main__.py":
         return python("-m", "gptladder", *words, inside=inside)
-    program, found = Path(sys.argv[0]), shutil.which("gptladder")
+    program, found = Path(sys.argv[0] or "gptladder"), shutil.which("gptladder")
     same = found is not None and Path(found).resolve() == program.resolve()
     return _line("gptladder" if same else _typed(program, inside), *words)
 
