@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptladder import corpus
+from gptladder.provenance import versions
 from gptladder.rungs import ALL, RECIPES
 from gptladder.training.devices import choose_device
-from gptladder.training.run import begin, versions
+from gptladder.training.run import begin
 
 SEEDS = (1, 2, 3, 4, 5)
 LEAST_BAND = 0.03

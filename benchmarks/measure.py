@@ -26,7 +26,8 @@ from gptladder.sampling.choose import Sampling
 from gptladder.sampling.decoding import for_writing, generate_cached
 from gptladder.training.loop import evaluate
 from gptladder.training.optimizers import make_optimizer
-from gptladder.training.plan import compute_in, precision_for, products_for, slices_for, step_in_slices
+from gptladder.training.plan import choose_plan, dtype_of, products_of
+from gptladder.training.slices import compute_in, step_in_slices
 from report import text
 
 VOCABULARY = 65
@@ -42,16 +43,17 @@ def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
     """Seconds of each training step of one of our rungs by a recipe, the batch and the optimizer included."""
     cpu.keep_freed_memory()
     settings = Recipe(**recipe)
-    dtype = precision_for(settings, torch.device("cpu"))
-    model = compute_in(fuse(build(settings.rung, settings.config(VOCABULARY))), dtype)
-    optimizer = make_optimizer(model, settings, dtype)
+    model = build(settings.rung, settings.config(VOCABULARY))
+    plan, _ = choose_plan(settings, model, torch.device("cpu"))
+    model = compute_in(fuse(model), dtype_of(plan))
+    optimizer = make_optimizer(model, settings, dtype_of(plan))
     batches = Batches(torch.randint(VOCABULARY, (1_000_000,)), settings.batch_size, settings.block_size)
 
     def step() -> None:
         x, y = batches.get_batch("train")
-        step_in_slices(slices_for(settings, x.device, dtype), model, optimizer, x, y, fused_cross_entropy)
+        step_in_slices(plan.slices, model, optimizer, x, y, fused_cross_entropy)
 
-    with products_for(settings, torch.device("cpu"), dtype):
+    with products_of(plan):
         return [seconds(step) for _ in range(steps + 1)][1:]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from gptladder.corpus import STAND_IN, Corpus, load, local_tinyshakespeare
-from gptladder.training.run import versions
+from gptladder.provenance import versions
 
 HERE = Path(__file__).resolve().parent
 TINY = "GPTLADDER_BENCHMARK_IS_TINY"  # in the environment of children

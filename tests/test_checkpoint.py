@@ -18,7 +18,9 @@ from torch import nn
 from gptladder import checkpoint, corpus
 from gptladder.checkpoint import Run, check_out, create, new_folder, newest_run
 from gptladder.errors import InputError
+from gptladder.model.config import GPTConfig, Recipe
 from gptladder.model.fusing import fuse
+from gptladder.run_config import CorpusIdentity, Plan, RunConfig, StateFacts
 from gptladder.rungs import build
 from gptladder.tensors import load_tensors, save_tensors
 from gptladder.tokenizer import CharTokenizer
@@ -31,21 +33,21 @@ FILES = ("config.json", "tokenizer.json", "model.safetensors")
 STATE_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
-def config(rung: str = "gpt") -> dict[str, object]:
-    keys = [key for key in checkpoint.CONFIG_KEYS if not key.startswith("corpus.")]
-    corpus = {"name": "small", "sha256": "", "stand_in": False}
-    return {**dict.fromkeys(keys), "rung": rung, "model": MODEL, "corpus": corpus}
+def config(rung: str = "gpt") -> RunConfig:
+    recipe = Recipe(rung, **{key: value for key, value in MODEL.items() if key != "vocab_size"})
+    plan = Plan("cpu", "float32", fused=True, compiled=False, slices=1, onednn=False, threads=1)
+    return RunConfig("small", recipe, GPTConfig(**MODEL), CorpusIdentity("small", "", stand_in=False), 1, plan, None, {})
 
 
 def model_of(run: Run) -> nn.Module:
-    return build(run.config["rung"], run.model_config)
+    return build(run.config.rung, run.model_config)
 
 
 def new_run(folder: Path, rung: str = "gpt") -> tuple[Run, nn.Module]:
     """A new run folder and the fused model in training that belongs to it."""
     torch.manual_seed(0)
-    model = fuse(build(rung, checkpoint.GPTConfig(**MODEL)))
-    return create(folder, config(rung), TOKENIZER, model, stepped(model, 0), {"step": 0}), model
+    model = fuse(build(rung, GPTConfig(**MODEL)))
+    return create(folder, config(rung), TOKENIZER, model, stepped(model, 0)), model
 
 
 def stepped(model: nn.Module, steps: int = 1) -> torch.optim.Optimizer:
@@ -99,11 +101,11 @@ def test_the_names_in_the_file_are_those_of_the_written_out_model(tmp_path: Path
 def test_a_state_brings_weights_and_optimizer_back_bit_for_bit(tmp_path: Path):
     run, model = new_run(tmp_path / "run")
     optimizer = stepped(model, 3)
-    run.save_state(model, optimizer, {"step": 3, "best_loss": float("inf")})
+    run.save_state(model, optimizer, StateFacts(step=3, best_loss=2.5))
     other = fuse(model_of(run))
     other_optimizer = torch.optim.AdamW(other.parameters(), lr=0.1, fused=True)
     facts = run.load_state(other, other_optimizer)
-    assert (facts["step"], facts["best_loss"]) == (3, float("inf"))
+    assert facts == StateFacts(step=3, best_loss=2.5)
     step_once(model, optimizer)
     step_once(other, other_optimizer)
     assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in model.state_dict().items())
@@ -113,7 +115,7 @@ def test_the_newest_two_states_are_kept(tmp_path: Path):
     run, model = new_run(tmp_path / "run")
     optimizer = stepped(model)
     for step in (0, 500, 1000, 99_500, 100_000):
-        run.save_state(model, optimizer, {"step": step})
+        run.save_state(model, optimizer, StateFacts(step))
     assert [state.name for state in run.states()] == ["step-000099500", "step-000100000"]
     assert sorted(path.name for path in (tmp_path / "run" / "state").iterdir()) == ["step-000099500", "step-000100000"]
     assert {path.name for path in run.states()[0].iterdir()} == set(STATE_FILES)
@@ -184,7 +186,7 @@ def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of another rung with another alphabet, and one state."""
     folder = tmp_path_factory.mktemp("other") / "run"
     run, model = new_run(folder, "layernorm")
-    run.save_state(model, stepped(model), {"step": 20})
+    run.save_state(model, stepped(model), StateFacts(20))
     return folder
 
 
@@ -286,9 +288,9 @@ def test_names_and_shapes_must_agree_exactly(unfit: Callable[..., dict[str, torc
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "gptladder-run-99"}, "has the format 'gptladder-run-99'; this version reads 'gptladder-run-1'"),
+        ({"format": "gptladder-run-99"}, "has the format 'gptladder-run-99'; this version reads 'gptladder-run-2'"),
         ({"seed": ...}, "lacks seed"),
-        ({"corpus": ...}, "lacks corpus.name, corpus.sha256, corpus.stand_in"),
+        ({"corpus": ...}, "lacks corpus;"),
         ({"corpus": "my text"}, "lacks corpus.name, corpus.sha256, corpus.stand_in"),
         ({"corpus": {"name": "mine", "stand_in": False}}, "lacks corpus.sha256"),
         ({"rung": "tower"}, "no rung 'tower'; there are bigram"),
@@ -337,7 +339,7 @@ def test_a_new_run_is_whole_and_alone(tmp_path: Path):
 def test_an_empty_folder_may_be_given(tmp_path: Path):
     (tmp_path / "run").mkdir()
     new_run(tmp_path / "run")
-    assert Run.open(tmp_path / "run").config["rung"] == "gpt"
+    assert Run.open(tmp_path / "run").config.rung == "gpt"
 
 
 def test_a_folder_with_something_in_it_is_refused_and_stays(run_folder: Path):
@@ -376,7 +378,7 @@ def test_a_failed_creation_leaves_nothing(at: int, tmp_path: Path, run_folder: P
 def test_a_failed_saving_leaves_the_older_state(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run, model = new_run(tmp_path / "run")
     optimizer = stepped(model)
-    run.save_state(model, optimizer, {"step": 1})
+    run.save_state(model, optimizer, StateFacts(1))
     calls, fsync = [], os.fsync
 
     def fails_at(descriptor: int) -> None:
@@ -385,10 +387,10 @@ def test_a_failed_saving_leaves_the_older_state(at: int, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "fsync", fails_at)
     with pytest.raises(OSError, match="No space left"):
-        run.save_state(model, optimizer, {"step": 2})
+        run.save_state(model, optimizer, StateFacts(2))
     monkeypatch.setattr(os, "fsync", fsync)
     assert sorted(path.name for path in (tmp_path / "run" / "state").iterdir()) == ["step-000000000", "step-000000001"]
-    assert run.load_state(fuse(model_of(run)), stepped(fuse(model_of(run))))["step"] == 1
+    assert run.load_state(fuse(model_of(run)), stepped(fuse(model_of(run)))).step == 1
 
 
 def test_the_default_name_is_rung_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

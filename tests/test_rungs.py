@@ -96,7 +96,8 @@ def test_every_setting_can_be_given_as_it_is_shown(name):
 @pytest.mark.parametrize("setting", ["depth=3", "rung=bigram", "steps", "=3", "", "Steps=3", "vocab_size=3"])
 def test_an_unknown_setting_is_refused_with_those_that_are_there(setting):
     with pytest.raises(
-        InputError, match=f"no setting '{setting}'; give name=value, with a name of block_size, .*evaluate_every"
+        InputError,
+        match=f"no setting '{setting}'; (did you mean '[a-z_]+'. )?give name=value, with a name of block_size, .*every",
     ):
         changed(RECIPES["laptop"], [setting])
 
@@ -119,3 +120,17 @@ def test_an_unknown_setting_is_refused_with_those_that_are_there(setting):
 def test_a_value_that_does_not_fit_is_refused(setting, message):
     with pytest.raises(InputError, match=message):
         changed(RECIPES["published"], [setting])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: rung_named("atention"), "no rung 'atention'; did you mean 'attention'? there are bigram, "),
+        (lambda: recipe_for(None, "labtop", "laptop"), "no recipe 'labtop'; did you mean 'laptop'? there are "),
+        (lambda: changed(RECIPES["laptop"], ["n_embed=64"]), "no setting 'n_embed=64'; did you mean 'n_embd'? give name=value"),
+    ],
+)
+def test_what_was_meant_is_guessed(call, said):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value).startswith(said)

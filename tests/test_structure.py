@@ -21,7 +21,7 @@ FLOORS = [
     {"provenance"},
     {"tokenizer", "batches", "corpus", "tensors"},
     {"model"},
-    {"rungs"},
+    {"rungs", "run_config"},
     {"checkpoint"},
     {"sampling"},
     {"training"},

@@ -1,4 +1,4 @@
-"""The run folder: all that a training leaves behind, written so that a crash loses nothing and read with suspicion.
+"""The run folder: everything that a training leaves, written so that a crash loses nothing, and checked when read.
 
     config.json          what was trained, on what, how
     tokenizer.json       the alphabet
@@ -15,14 +15,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,21 +29,18 @@ from .errors import InputError, as_input_error
 from .files import flush_folder, write_atomically
 from .model.config import GPTConfig
 from .model.fusing import unfuse
+from .run_config import RunConfig, StateFacts
 from .rungs import build
 from .tensors import FORMAT, load_strictly, load_tensors, read_facts, save_tensors
 from .tokenizer import CharTokenizer
 
 CONFIG, TOKENIZER, WEIGHTS, METRICS, STATES = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "state"
 MOMENTS, STATE = "optimizer.safetensors", "state.json"  # beside WEIGHTS in each state
-CONFIG_KEYS = (
-    *("rung", "recipe", "model", "training", "corpus.name", "corpus.sha256", "corpus.stand_in"),
-    *("seed", "device", "threads", "compiled", "fused", "versions"),
-)
 STATES_KEPT = 2
 
 
 def read(path: Path) -> bytes:
-    """A file of a run folder. InputError if it is missing or cannot be read."""
+    """Return the content of a run folder's file. InputError if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -63,63 +58,68 @@ class Run:
     """A run folder that was found whole."""
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     tokenizer: CharTokenizer
-    model_config: GPTConfig
+
+    @property
+    def model_config(self) -> GPTConfig:
+        """The shape of the model."""
+        return self.config.model
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Reads and checks the small files. InputError if one is missing, cut short, changed or foreign."""
+        """Read and check the small files. InputError if one is missing, cut short, changed or foreign."""
         if not folder.is_dir():
             raise InputError(f"no run folder {folder}; give one, or train one: gptladder train")
         config_bytes, tokenizer_bytes = read(folder / CONFIG), read(folder / TOKENIZER)
         facts = read_facts(folder / WEIGHTS)
         for name, data in ((CONFIG, config_bytes), (TOKENIZER, tokenizer_bytes)):
-            if name in facts and facts[name] != _sha256(data):
+            if name in facts and _sha256(data) not in (facts[name], facts.get(f"{name} before")):
                 raise InputError(f"{folder / name} is not what {WEIGHTS} was saved with; copy the run folder again")
         try:
-            config = json.loads(config_bytes)
-            format_found = config["format"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{folder / CONFIG} is damaged or no run's; copy the run folder again") from None
-        if format_found != FORMAT:
-            raise InputError(f"{folder / CONFIG} has the format {format_found!r}; this version reads {FORMAT!r}")
-        inner = {f"corpus.{key}" for key in config["corpus"]} if isinstance(config.get("corpus"), dict) else set()
-        if missing := [key for key in CONFIG_KEYS if key not in config.keys() | inner]:
-            raise InputError(f"{folder / CONFIG} lacks {', '.join(missing)}; copy the run folder again")
+            config = RunConfig.from_json(config_bytes)
+        except InputError as error:
+            raise InputError(f"{folder / CONFIG} {error}") from None
         with as_input_error(f"{folder / TOKENIZER}: "):
             tokenizer = CharTokenizer.from_json(tokenizer_bytes.decode(errors="replace"))
-        try:
-            model_config = GPTConfig(**config["model"])
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{folder / CONFIG} describes no model: {error}") from None
-        if len(tokenizer) != model_config.vocab_size:
-            sizes = f"{len(tokenizer)} characters, the model {model_config.vocab_size}"
+        if len(tokenizer) != config.model.vocab_size:
+            sizes = f"{len(tokenizer)} characters, the model {config.model.vocab_size}"
             raise InputError(f"{folder / TOKENIZER} belongs to another run (it has {sizes}); copy the run folder again")
-        return cls(folder, config, tokenizer, model_config)
+        return cls(folder, config, tokenizer)
 
     def model(self) -> nn.Module:
-        """The best model so far, in its written-out form. InputError if it, or what describes it, was changed."""
+        """Return the best model so far, in its written-out form. InputError if it, or its description, was changed."""
         path = self.folder / WEIGHTS
         tensors, _ = load_tensors(path)
-        model = build(self.config["rung"], self.model_config)
+        model = build(self.config.rung, self.config.model)
         load_strictly(model, tensors, path)
         return model
 
     def save_model(self, model: nn.Module, step: int, validation_loss: float | None) -> None:
-        """Replaces the best weights. The model may be fused; what is written never is."""
+        """Replace the best weights. The model may be fused; what is written never is."""
         hashes = {name: _sha256(read(self.folder / name)) for name in (CONFIG, TOKENIZER)}
         facts = {**hashes, "step": str(step)}
         if validation_loss is not None:
             facts["validation_loss"] = repr(validation_loss)
         save_tensors(self.folder / WEIGHTS, unfuse(copy.deepcopy(model)).state_dict(), facts)
 
-    def save_state(self, model: nn.Module, optimizer: torch.optim.Optimizer, facts: Mapping[str, Any]) -> None:
-        """What `load_state` needs to go on from `facts["step"]` bit for bit; older states than the newest two go."""
+    def with_config(self, config: RunConfig) -> Run:
+        """Replace config.json. A crash at any moment leaves the old configuration or the new one."""
+        data, old = config.to_json().encode(), _sha256(read(self.folder / CONFIG))
+        tensors, facts = load_tensors(self.folder / WEIGHTS)
+        rest = {name: fact for name, fact in facts.items() if name not in ("sha256", "format")}
+        # Until config.json is replaced, the weights vouch for both.
+        save_tensors(self.folder / WEIGHTS, tensors, {**rest, CONFIG: _sha256(data), f"{CONFIG} before": old})
+        write_atomically(self.folder / CONFIG, data)
+        return Run(self.folder, config, self.tokenizer)
+
+    def save_state(self, model: nn.Module, optimizer: torch.optim.Optimizer, facts: StateFacts) -> None:
+        """Save what `load_state` needs to go on from `facts.step` bit for bit, and remove all states but the newest two."""
         states = self.folder / STATES
-        final = states / f"step-{facts['step']:09d}"
-        if final.exists():
-            return  # it is the same, and to remove it for a moment could lose the only one
+        final = states / f"step-{facts.step:09d}"
+        if final.exists():  # with the same tensors; to remove it for a moment could lose the only state
+            _write_facts(final, facts, _read_facts(final)[1])
+            return
         temporary = states / f".{final.name}.new"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -128,9 +128,7 @@ class Run:
                 WEIGHTS: save_tensors(temporary / WEIGHTS, model.state_dict()),
                 MOMENTS: save_tensors(temporary / MOMENTS, _optimizer_tensors(model, optimizer)),
             }
-            content = {**facts, **hashes, "format": FORMAT}
-            sealed = {**content, "sha256": _sha256(json.dumps(content).encode())}
-            write_atomically(temporary / STATE, json.dumps(sealed).encode())
+            _write_facts(temporary, facts, hashes)
             temporary.rename(final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -140,11 +138,11 @@ class Run:
             shutil.rmtree(old, ignore_errors=True)
 
     def states(self) -> list[Path]:
-        """The folders of the saved states, oldest first."""
+        """Return the folders of the saved states, oldest first."""
         return sorted((self.folder / STATES).glob("step-*"))
 
-    def load_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Puts the newest state into model and optimizer and returns its facts. InputError if it is unfit."""
+    def load_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> StateFacts:
+        """Put the newest state into model and optimizer and return its facts. InputError if it is unfit."""
         states = self.states()
         if not states:
             raise InputError(f"{self.folder} holds no state to resume from; train again, with another --out")
@@ -161,29 +159,35 @@ class Run:
         return facts
 
 
-def _read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Facts, weights and optimizer of a state. InputError unless all three are as they were saved, together."""
+def _write_facts(folder: Path, facts: StateFacts, hashes: Mapping[str, str]) -> None:
+    content = {"format": FORMAT, "facts": asdict(facts), "hashes": dict(hashes)}
+    sealed = {**content, "sha256": _sha256(json.dumps(content).encode())}
+    write_atomically(folder / STATE, json.dumps(sealed).encode())
+
+
+def _read_facts(folder: Path) -> tuple[StateFacts, dict[str, str]]:
+    """Return the facts of a state and the hashes of its tensors. InputError unless they are as they were saved."""
     try:
-        facts = json.loads(read(folder / STATE))
-        sha256 = facts.pop("sha256")
+        content = json.loads(read(folder / STATE))
+        if content.pop("sha256") == _sha256(json.dumps(content).encode()):
+            return StateFacts.from_plain(content["facts"]), content["hashes"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        facts = sha256 = None
-    if sha256 != _sha256(json.dumps(facts).encode()):
-        raise InputError(f"{folder / STATE} is damaged; copy the run folder again")
+        pass
+    raise InputError(f"{folder / STATE} is damaged; copy the run folder again")
+
+
+def _read_state(folder: Path) -> tuple[StateFacts, dict[str, Tensor], dict[str, Tensor]]:
+    """Return facts, weights and optimizer of a state. InputError unless all three are as they were saved, together."""
+    facts, hashes = _read_facts(folder)
     parts = {name: load_tensors(folder / name) for name in (WEIGHTS, MOMENTS)}
     for name, (_, found) in parts.items():
-        if found.get("sha256") != facts[name]:
+        if found.get("sha256") != hashes[name]:
             raise InputError(f"{folder / name} is not what {STATE} was saved with; copy the run folder again")
-    return facts, _renamed(parts[WEIGHTS][0]), _renamed(parts[MOMENTS][0])
-
-
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Under today's names: what is a fused attention's `qkv.weight` now was its `qkv` in states of before Muon."""
-    return {re.sub(r"\.qkv(?=/|$)", ".qkv.weight", name): tensor for name, tensor in tensors.items()}
+    return facts, parts[WEIGHTS][0], parts[MOMENTS][0]
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter name: "layers.0.attention.qkv/exp_avg" and the like."""
+    """Return the optimizer's tensors by parameter name, such as "layers.0.attention.qkv/exp_avg"."""
     return {
         f"{name}/{key}": value
         for name, parameter in model.named_parameters()
@@ -193,13 +197,12 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 def create(
     folder: Path,
-    config: Mapping[str, Any],
+    config: RunConfig,
     tokenizer: CharTokenizer,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    facts: Mapping[str, Any],
 ) -> Run:
-    """A new run folder with the untrained model and its state, made aside, then renamed: whole from its first moment.
+    """Make a run folder with the untrained model and its state, aside, then rename it: it is whole from its first moment.
 
     InputError if the folder exists and is not empty, or cannot be made.
     """
@@ -212,12 +215,12 @@ def create(
     except OSError as error:
         raise InputError(f"cannot write {folder} ({error.strerror}); give another folder with --out") from None
     try:
-        write_atomically(temporary / CONFIG, json.dumps({"format": FORMAT, **config}, indent=2).encode())
+        write_atomically(temporary / CONFIG, config.to_json().encode())
         write_atomically(temporary / TOKENIZER, tokenizer.to_json().encode())
         write_atomically(temporary / METRICS, b"")
-        run = Run(temporary, dict(config), tokenizer, GPTConfig(**config["model"]))
+        run = Run(temporary, config, tokenizer)
         run.save_model(model, 0, None)
-        run.save_state(model, optimizer, facts)
+        run.save_state(model, optimizer, StateFacts())
         if home == folder:
             for name in (STATES, TOKENIZER, METRICS, WEIGHTS, CONFIG):  # no run before the last of them
                 (temporary / name).rename(folder / name)
@@ -238,7 +241,7 @@ def check_out(folder: Path) -> None:
 
 
 def new_folder(rung: str, root: Path = Path("runs")) -> Path:
-    """`runs/RUNG-YYYYMMDD-HHMMSS`, with -2, -3 and so on if two begin in the same second."""
+    """Return `runs/RUNG-YYYYMMDD-HHMMSS`, with -2, -3 and so on if several begin in the same second."""
     base = root / f"{rung}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = base, 1
     while folder.exists():
@@ -248,8 +251,8 @@ def new_folder(rung: str, root: Path = Path("runs")) -> Path:
 
 
 def newest_run(root: Path = Path("runs")) -> Path:
-    """The run trained last in `runs/`. InputError if there is none."""
-    runs = [file.parent for file in root.glob(f"[!.]*/{WEIGHTS}")]  # a dot begins one that was killed in the making
+    """Return the run trained last in `runs/`. InputError if there is none."""
+    runs = [file.parent for file in root.glob(f"[!.]*/{WEIGHTS}")]  # .NAME is one that was killed while it was made
     if not runs:
         raise InputError(f"no run in {root}/; give a run folder, or train one: gptladder train")
     return max(runs, key=lambda run: max(file.stat().st_mtime for file in (run / WEIGHTS, run / METRICS) if file.exists()))

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from .errors import InputError
 from .files import write_atomically
 
-FORMAT = "gptladder-run-1"  # stands in every file of a run folder that can hold it
+FORMAT = "gptladder-run-2"  # stands in every file of a run folder that can hold it
 
 
 def fingerprint(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
-    """A sha256 of the facts and of the tensors' names, types, shapes and numbers, the same whatever the order."""
+    """Return a sha256 of the facts and of the tensors' names, types, shapes and numbers. Their order does not matter."""
     digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -30,7 +30,7 @@ def fingerprint(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:
-    """Writes tensors and a few facts as one safetensors file, atomically; returns the hash that `load_tensors` checks."""
+    """Write tensors and a few facts as one safetensors file, atomically. Return the hash that `load_tensors` checks."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     facts = {**(facts or {}), "format": FORMAT}
     sha256 = fingerprint(on_cpu, facts)
@@ -44,19 +44,19 @@ def _opened(path: Path) -> Iterator[safe_open]:
         with safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; a run folder is complete or of no use: copy it again") from None
+        raise InputError(f"{path} is missing; a run folder must be complete: copy it again") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged ({error}); copy the run folder again") from None
 
 
 def read_facts(path: Path) -> dict[str, str]:
-    """The facts of a safetensors file alone, unchecked. InputError if it is missing or cut short."""
+    """Return only the facts of a safetensors file, unchecked. InputError if it is missing or cut short."""
     with _opened(path) as file:
         return file.metadata() or {}
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (on the CPU) and facts of a safetensors file. InputError if it is missing, cut short or changed."""
+    """Return tensors (on the CPU) and facts of a safetensors file. InputError if it is missing, cut short or changed."""
     with _opened(path) as file:
         facts: dict[str, str] = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a safe_open, not a dict
@@ -68,7 +68,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Puts the tensors into the model. InputError unless names and shapes agree exactly."""
+    """Put the tensors into the model. InputError unless names and shapes agree exactly."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -23,12 +23,12 @@ from gptladder import __version__, corpus
 from gptladder.checkpoint import Run
 from gptladder.cli import app, train
 from gptladder.model.config import Recipe
+from gptladder.run_config import CorpusIdentity
 from gptladder.rungs import RECIPES
 from gptladder.tensors import load_tensors
 from gptladder.tokenizer import CharTokenizer
 from gptladder.training import run as training_run
 from gptladder.training.metrics import read_metrics
-from gptladder.training.run import recipe_of
 
 Call = Callable[..., Any]
 SMALL = [
@@ -151,8 +151,8 @@ def test_train_leaves_a_run_and_says_how_to_go_on(gptladder: Call, small_file: P
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"modern-\d{8}-\d{6}", folder.name)
     run = Run.open(folder)
-    assert (run.config["recipe"], run.config["seed"], run.config["corpus"]["name"]) == ("laptop", 5, str(small_file))
-    assert recipe_of(run) == replace(
+    assert (run.config.recipe_name, run.config.seed, run.config.corpus.name) == ("laptop", 5, str(small_file))
+    assert run.config.recipe == replace(
         RECIPES["laptop"], steps=20, n_embd=8, n_layer=1, n_head=2, batch_size=4, evaluate_every=10
     )
     best = min(loss for *_, loss in numbers(folder))
@@ -174,8 +174,8 @@ def test_the_next_command_that_train_names_works(gptladder: Call, small_file: Pa
 
 def test_a_rung_is_trained_by_its_own_recipe(gptladder: Call, small_file: Path, pictureless: None):
     assert gptladder("train", "attention", "--corpus", small_file, "--out", "run", "--steps", "2").code == 0
-    assert recipe_of(Run.open(Path("run"))) == replace(RECIPES["attention"], steps=2)
-    assert Run.open(Path("run")).config["seed"] == 1
+    assert Run.open(Path("run")).config.recipe == replace(RECIPES["attention"], steps=2)
+    assert Run.open(Path("run")).config.seed == 1
 
 
 def test_the_published_recipe_takes_a_step(
@@ -187,13 +187,13 @@ def test_the_published_recipe_takes_a_step(
     settings = ["--set", "batch_size=1", "--steps", "1"]
     monkeypatch.setattr("gptladder.cli.terminal.SAMPLE", 5)
     assert gptladder("train", "--recipe", "published", "--corpus", "long.txt", "--out", "run", *settings).code == 0
-    assert recipe_of(Run.open(Path("run"))) == replace(RECIPES["published"], batch_size=1, steps=1)
+    assert Run.open(Path("run")).config.recipe == replace(RECIPES["published"], batch_size=1, steps=1)
     assert [step for step, *_ in numbers(Path("run"))] == [0, 1]
 
 
 def test_written_out_is_recorded(gptladder: Call, small_file: Path, pictureless: None):
     assert gptladder("train", "--device", "cpu", "--written-out", "--corpus", small_file, "--out", "run", *SMALL).code == 0
-    assert json.loads(Path("run/config.json").read_text())["fused"] is False
+    assert Run.open(Path("run")).config.plan.fused is False
 
 
 @pytest.mark.parametrize("name", ["run", "deep/er/run", "[b]old", "a [/b] run", "with spaces"])
@@ -220,7 +220,7 @@ def test_the_present_folder_may_be_the_run(
     Path("empty").mkdir()
     monkeypatch.chdir("empty")
     assert gptladder("train", "bigram", "--corpus", small_file, "--out", ".", "--steps", "1").code == 0
-    assert Run.open(Path()).config["rung"] == "bigram"
+    assert Run.open(Path()).config.rung == "bigram"
 
 
 def test_a_path_that_looks_like_a_formula_may_hold_the_text(gptladder: Call, small_file: Path):
@@ -274,11 +274,9 @@ def test_offline_the_stand_in_is_announced_and_recorded(
     assert "could not be downloaded" in loud
     assert "GPTLADDER_DATA" in loud
     assert "--corpus FILE" in loud
-    assert Run.open(Path("run")).config["corpus"] == {
-        "name": "stand-in",
-        "sha256": corpus.Corpus("", small_text).sha256,
-        "stand_in": True,
-    }
+    assert Run.open(Path("run")).config.corpus == CorpusIdentity(
+        "stand-in", corpus.Corpus("", small_text).sha256, stand_in=True
+    )
 
 
 # --- stopped and resumed ---
@@ -353,12 +351,36 @@ def test_ctrl_c_in_a_real_terminal(tmp_path: Path, small_file: Path):
     assert numbers(tmp_path / "run")[-1][0] == 4000
 
 
-def test_before_the_first_step_ctrl_c_ends_at_once(
+def test_before_the_first_step_ctrl_c_saves_the_untrained_model(
     gptladder: Call, small_file: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whatever error the interruption causes there, such as a compiler's whose processes were ended, is not shown."""
+    """As while a model compiles: the training is asked to stop, and its run goes on later as if nothing had been."""
+    steps = training_run.Training.steps
+
+    def interrupted(self: training_run.Training) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        yield from steps(self)
+
+    words = ["train", "--device", "cpu", "--corpus", small_file, *SMALL]
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run.Training, "steps", interrupted)
+        code, out, err = gptladder(*words, "--out", "stopped")
+    assert (code, err) == (130, "")
+    assert re.search(r"^modern by the recipe laptop: .* in stopped$", out, re.MULTILINE)  # said before the wait
+    assert "stopped after step 0; nothing is lost" in out
+    assert said_command(out, "resume") == ["resume", "stopped"]
+    assert gptladder("resume", "stopped").code == 0
+    assert gptladder(*words, "--out", "whole").code == 0
+    assert numbers(Path("stopped")) == numbers(Path("whole"))
+
+
+def test_a_second_ctrl_c_ends_a_training_at_once_whatever_error_it_causes(
+    gptladder: Call, small_file: Path, pictureless: None, monkeypatch: pytest.MonkeyPatch
+):
+    """Such as a compiler's whose processes were ended: it is not shown."""
 
     def compiling(self: training_run.Training) -> Any:
+        signal.raise_signal(signal.SIGINT)
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
@@ -371,11 +393,9 @@ def test_before_the_first_step_ctrl_c_ends_at_once(
         code, out, err = gptladder(*words, "--out", "stopped")
     assert (code, err) == (130, "")
     assert "CppCompileError" not in out
-    assert re.search(r"^modern by the recipe laptop: .* in stopped$", out, re.MULTILINE)  # said before the wait
+    assert "stopped; everything that was saved is kept" in out
     assert said_command(out, "resume") == ["resume", "stopped"]
     assert gptladder("resume", "stopped").code == 0
-    assert gptladder(*words, "--out", "whole").code == 0
-    assert numbers(Path("stopped")) == numbers(Path("whole"))
 
 
 def test_a_second_ctrl_c_ends_within_the_step(
@@ -619,7 +639,7 @@ def test_the_newest_run_is_taken(gptladder: Call, small_file: Path, pictureless:
 
 def test_evaluate_finds_the_loss_that_was_recorded(gptladder: Call, trained: Path, monkeypatch: pytest.MonkeyPatch):
     shown = []
-    monkeypatch.setattr("gptladder.cli.terminal.show_evaluation", lambda loss, *_: shown.append(loss))
+    monkeypatch.setattr("gptladder.cli.terminal.show_evaluation", lambda found, *_: shown.append(found.loss))
     assert gptladder("evaluate", trained).code == 0
     assert shown == [pytest.approx(min(loss for *_, loss in numbers(trained)), abs=1e-6)]
 

@@ -109,8 +109,8 @@ def test_each_row_says_what_its_run_says(tmp_path: Path, small_corpus: Corpus):
     for row, (rung, recipe) in zip(rows, TINY, strict=True):
         run, lines = Run.open(tmp_path / "out" / rung.name), read_metrics(tmp_path / "out" / rung.name)
         model = build(rung.name, recipe.config(len(set(small_corpus.text))))
-        assert (run.config["rung"], run.config["seed"]) == (rung.name, 3)
-        assert run.config["training"]["optimizer"] == recipe.optimizer
+        assert (run.config.rung, run.config.seed) == (rung.name, 3)
+        assert run.config.recipe.optimizer == recipe.optimizer
         assert row.parameters == sum(parameter.numel() for parameter in model.parameters())
         assert (lines[-1]["step"], row.validation_loss) == (20, lines[-1]["validation_loss"])
         assert row.seconds == lines[-1]["train_seconds"]
@@ -132,7 +132,7 @@ def test_the_report_holds_all_that_makes_it_comparable(tmp_path: Path, small_cor
     assert report["seed"] == 3
     assert report["corpus"] == {"name": "small", "sha256": small_corpus.sha256}
     assert report["versions"]["torch"] == torch.__version__
-    assert report["precision"] == Run.open(tmp_path / "out" / TINY[0][0].name).config["precision"]
+    assert report["precision"] == Run.open(tmp_path / "out" / TINY[0][0].name).config.plan.precision
     assert Recipe(TINY[0][0].name, **report["recipe"]) == TINY[0][1]
     assert [AblationRow(**row) for row in report["rows"]] == rows
 
@@ -149,7 +149,7 @@ def test_a_training_that_was_stopped_is_no_row_and_those_before_it_stay(tmp_path
             training.stop()
         to_the_end(training)
 
-    with pytest.raises(InputError, match=rf"{TINY[1][0].name} was stopped before its end; begin anew with another --out"):
+    with pytest.raises(InputError, match=rf"{TINY[1][0].name} was stopped before its end; begin again with another --out"):
         ablated(tmp_path / "out", small_corpus, stops_at_the_second)
     report = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert [row["adds"] for row in report["rows"]] == ["classic"]

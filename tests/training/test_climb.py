@@ -19,7 +19,7 @@ from gptladder.model.config import Recipe
 from gptladder.model.controls import CONTROLS
 from gptladder.model.ladder import RUNGS, Rung
 from gptladder.rungs import RECIPES, build
-from gptladder.training.climb import SAMPLE, Row, climb, row_of, verdict
+from gptladder.training.climb import SAMPLE, LadderRow, climb, row_of, verdict
 from gptladder.training.metrics import read_metrics
 from gptladder.training.plots import ladder_plot
 from gptladder.training.run import Training, begin
@@ -45,7 +45,9 @@ def to_the_end(training: Training) -> None:
         pass
 
 
-def climbed(folder: Path, rungs: list[Rung | Run], corpus: Corpus, train: Callable[[Training], None] = to_the_end) -> list[Row]:
+def climbed(
+    folder: Path, rungs: list[Rung | Run], corpus: Corpus, train: Callable[[Training], None] = to_the_end
+) -> list[LadderRow]:
     return list(climb(folder, rungs, corpus, 3, CPU, train))
 
 
@@ -93,11 +95,11 @@ def test_the_report_has_the_schema_of_the_contract(tmp_path: Path, short_recipes
     assert report["seed"] == 3
     assert report["corpus"] == {"name": "small", "sha256": small_corpus.sha256}
     assert report["versions"]["torch"] == torch.__version__
-    assert report["machine"]["cores"] > 0
+    assert report["machine"]["processor"]["cores"] > 0
     assert len(report["rungs"]) == 7
     for row in report["rungs"]:
         assert set(row) == {"rung", "adds", "parameters", "seconds", "validation_loss", "published_loss", "verdict"}
-    assert [Row(**row) for row in report["rungs"]] == rows
+    assert [LadderRow(**row) for row in report["rungs"]] == rows
 
 
 def test_each_row_says_what_its_run_says(tmp_path: Path, short_recipes: dict[str, Recipe], small_corpus: Corpus):
@@ -111,7 +113,7 @@ def test_each_row_says_what_its_run_says(tmp_path: Path, short_recipes: dict[str
         model = build(row.rung, short_recipes[row.rung].config(len(set(small_corpus.text))))
         assert row.parameters == sum(parameter.numel() for parameter in model.parameters())
         assert (last["step"], row.validation_loss, row.seconds) == (4, last["validation_loss"], last["train_seconds"])
-        assert (run.config["recipe"], run.config["seed"]) == (row.rung, 3)
+        assert (run.config.recipe_name, run.config.seed) == (row.rung, 3)
         assert (row.adds, row.published_loss, row.verdict) == (
             RUNG[row.rung].adds,
             RUNG[row.rung].published_loss,
@@ -148,7 +150,7 @@ def test_controls_and_the_gpt_rung_climb_like_the_others(
 ):
     rows = climbed(tmp_path / "climb", [RUNG["gpt"], *CONTROLS], small_corpus)
     assert [row.rung for row in rows] == ["gpt", "plain", "postnorm"]
-    assert Run.open(tmp_path / "climb" / "gpt").config["recipe"] == "published"
+    assert Run.open(tmp_path / "climb" / "gpt").config.recipe_name == "published"
 
 
 def test_a_climb_broken_off_keeps_the_rungs_before(tmp_path: Path, short_recipes: dict[str, Recipe], small_corpus: Corpus):

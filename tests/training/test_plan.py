@@ -1,55 +1,26 @@
-"""What makes a training fast: who gets it, that it changes no result worth naming, and what is said where it cannot be had."""
+"""The plan of a training: what is chosen for which recipe and device, recorded, and followed again."""
 
 from __future__ import annotations
 
-import copy
-import json
-import shutil
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from gptladder.batches import Batches
 from gptladder.checkpoint import Run
-from gptladder.model.config import GPTConfig, Recipe
-from gptladder.model.fusing import fused_cross_entropy
+from gptladder.model.config import Recipe
 from gptladder.rungs import build
 from gptladder.training import plan
-from gptladder.training.loop import train, training_step
-from gptladder.training.optimizers import make_optimizer
-from gptladder.training.plan import (
-    choose_compilation,
-    compile_now,
-    compute_in,
-    precision_for,
-    products_for,
-    slices_for,
-    step_in_slices,
-    worth_compiling,
-)
+from gptladder.training.compilation import choose_compilation
+from gptladder.training.plan import choose_plan, precision_for, products_of, slices_for, worth_compiling
 from gptladder.training.run import begin, resume
-from laws import ODD, B, T, rung, tokens_of
 
 CPU, CUDA, MPS = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
 FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16
 MIXED = Recipe("modern", precision="mixed")
-HAVE_COMPILER = choose_compilation(True)[0]
-
-
-@pytest.fixture
-def compilers(monkeypatch):
-    """A machine with these compilers on its PATH and no other."""
-
-    def made(*names):
-        monkeypatch.delenv("CXX", raising=False)
-        monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in names else None)
-
-    return made
 
 
 # precision
@@ -88,27 +59,6 @@ def test_other_devices_compute_in_float32():
     assert precision_for(MIXED, MPS) == FLOAT32
 
 
-@pytest.mark.parametrize("name", ["modern", "gpt"])
-def test_mixed_logits_and_gradients_are_float32_and_close(name):
-    plain = rung(name, fused=True).float().train()
-    mixed = compute_in(copy.deepcopy(plain), BFLOAT16)
-    tokens, targets = tokens_of(B, T), tokens_of(B, T, seed=1)
-    logits, expected = mixed(tokens), plain(tokens)
-    assert logits.dtype == FLOAT32
-    assert 0 < (logits - expected).abs().max() < 0.1 * expected.std()
-    for out in (logits, expected):
-        fused_cross_entropy(out, targets).backward()
-    for (label, one), other in zip(mixed.named_parameters(), plain.parameters(), strict=True):
-        assert (one.dtype, one.grad.dtype) == (FLOAT32, FLOAT32), label
-        assert (one.grad - other.grad).norm() < 0.1 * other.grad.norm(), label
-
-
-def test_a_model_in_float32_is_left_alone():
-    model = rung("gpt").float()
-    assert compute_in(model, FLOAT32) is model
-    assert "forward" not in vars(model)
-
-
 # products
 
 
@@ -119,7 +69,9 @@ def test_a_model_in_float32_is_left_alone():
 def test_wide_models_on_a_cpu_have_their_float32_products_made_by_onednn(device, dtype, n_embd, asked, monkeypatch):
     calls = []
     monkeypatch.setattr(plan.cpu, "products_by_onednn", lambda: calls.append(1) or nullcontext())
-    with products_for(Recipe("gpt", n_embd=n_embd), device, dtype):
+    monkeypatch.setattr(plan, "precision_for", lambda *_: dtype)
+    recipe = Recipe("gpt", n_embd=n_embd)
+    with products_of(choose_plan(recipe, build("gpt", recipe.config(5)), device)[0]):
         pass
     assert bool(calls) is asked
 
@@ -161,29 +113,6 @@ def test_compiling_pays_from_a_number_of_multiplications_on(device, dtype, steps
     assert worth_compiling(recipe, nn.Linear(1000, 1000), device, dtype) is worth
 
 
-@pytest.mark.parametrize("name", ["c++", "g++", "clang++", "cl"])
-def test_with_any_compiler_nothing_is_said(name, compilers):
-    compilers(name)
-    assert choose_compilation(True) == (True, "")
-    assert choose_compilation(False) == (False, "")
-
-
-def test_a_compiler_of_ones_own_is_one(compilers, monkeypatch):
-    compilers("icpx")
-    monkeypatch.setenv("CXX", "icpx")
-    assert choose_compilation(True) == (True, "")
-
-
-def test_without_a_compiler_that_is_said_in_one_line_where_it_matters(compilers):
-    compilers()
-    compiled, note = choose_compilation(True)
-    assert not compiled
-    assert note.startswith("no C++ compiler here")
-    assert "install g++" in note
-    assert len(note.splitlines()) == 1
-    assert choose_compilation(False) == (False, "")
-
-
 def test_without_a_compiler_a_long_training_trains_on(gptladder, small_file, compilers, monkeypatch):
     compilers()
     monkeypatch.setattr("gptladder.training.run.loss_plot", lambda *_: None)
@@ -193,7 +122,7 @@ def test_without_a_compiler_a_long_training_trains_on(gptladder, small_file, com
     code, _, err = gptladder(*words, "run")
     assert code == 0
     assert err == f"note {choose_compilation(True)[1]}\n"
-    assert Run.open(Path("run")).config["compiled"] is False
+    assert Run.open(Path("run")).config.plan.compiled is False
 
 
 def test_what_is_compiled_is_recorded_and_kept(tmp_path, small_recipe, small_corpus, compilers, monkeypatch):
@@ -201,36 +130,11 @@ def test_what_is_compiled_is_recorded_and_kept(tmp_path, small_recipe, small_cor
     compilers("g++")
     monkeypatch.setattr(plan, "WORTH_COMPILING", {"cpu": 0})
     training = begin(tmp_path / "run", "laptop", small_recipe, small_corpus, 1, CPU)
-    assert (training.compiled, training.note) == (True, "")
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["compiled"] is True
+    assert (training.plan.compiled, training.note) == (True, "")
+    assert Run.open(tmp_path / "run").config.plan.compiled is True
     monkeypatch.setattr(plan, "WORTH_COMPILING", {})  # it goes on as it began
-    assert resume(tmp_path / "run", small_corpus).compiled
-    assert not begin(tmp_path / "other", "laptop", small_recipe, small_corpus, 1, CPU, fused=False).compiled
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # from inside its own compiler
-@pytest.mark.skipif(not HAVE_COMPILER, reason="needs a C++ compiler")
-@pytest.mark.parametrize("name", ["gpt", "modern"])
-def test_compiled_it_learns_the_same(name):
-    tokens = tokens_of(1, 400)[0]
-    batches = Batches(tokens, batch_size=4, block_size=T)
-    recipe = Recipe(name, T, ODD.n_layer, ODD.n_head, ODD.n_embd, batch_size=4, optimizer="muon")
-    eager, compiled = (rung(name, fused=True).float() for _ in range(2))
-    random = torch.get_rng_state()
-    compile_now(compiled, batches, 1, fused_cross_entropy)
-    torch.set_rng_state(random)
-    for one, other in zip(compiled.parameters(), eager.parameters(), strict=True):
-        assert torch.equal(one, other)
-        assert one.grad is None
-    assert compiled.state_dict().keys() == eager.state_dict().keys()
-    losses = []
-    for model in (eager, compiled):
-        steps = train(model, make_optimizer(model, recipe), batches, 6, 3, loss_function=fused_cross_entropy)
-        losses.append([(s.train_loss.item() if s.step else 0.0, s.validation_loss or 0.0) for s in steps])
-    assert torch.allclose(*map(torch.tensor, losses), atol=1e-4, rtol=0)
-    assert losses[0][-1][1] != losses[0][0][1]
-    assert torch.allclose(compiled(tokens_of(4, T)), eager(tokens_of(4, T)), atol=1e-3)
+    assert resume(tmp_path / "run", small_corpus).plan.compiled
+    assert not begin(tmp_path / "other", "laptop", small_recipe, small_corpus, 1, CPU, fused=False).plan.compiled
 
 
 # slices
@@ -245,21 +149,3 @@ def test_a_batch_is_cut_into_slices_on_a_cpu_alone(batch_size, block_size, bfloa
     recipe = Recipe("gpt", batch_size=batch_size, block_size=block_size)
     assert [slices_for(recipe, CPU, dtype) for dtype in (BFLOAT16, FLOAT32)] == [bfloat16, float32]
     assert [slices_for(recipe, CUDA, dtype) for dtype in (BFLOAT16, FLOAT32)] == [1, 1]
-
-
-@pytest.mark.parametrize("slices", [1, 2, 3, 5, 7])
-def test_a_step_in_slices_is_the_step(slices):
-    """Five texts in slices of unequal sizes: the same loss, gradients and update as all at once."""
-    config = GPTConfig(11, block_size=7, n_layer=2, n_head=2, n_embd=12, dropout=0.0)
-    torch.manual_seed(0)
-    whole = build("gpt", config).double()
-    sliced = copy.deepcopy(whole)
-    x, y = torch.randint(11, (2, 5, 7))
-    losses = []
-    for model, step in ((whole, training_step), (sliced, partial(step_in_slices, slices))):
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        losses.append(step(model, optimizer, x, y, fused_cross_entropy).double())
-    assert torch.allclose(losses[0], losses[1], atol=1e-6)
-    for (name, one), other in zip(whole.named_parameters(), sliced.parameters(), strict=True):
-        assert torch.allclose(one, other, rtol=0, atol=1e-12), name
-        assert torch.allclose(one.grad, other.grad, rtol=0, atol=1e-12), name

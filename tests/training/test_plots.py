@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -109,3 +113,46 @@ def test_the_curve_is_in_the_file(tmp_path: Path):
     warm = np.array([int(plots.WARM[place : place + 2], 16) for place in (1, 3, 5)]) / 255
     distance = np.abs(imread(tmp_path / "loss.png")[:, :, :3] - warm).max(axis=2)
     assert (distance < 0.02).sum() > 100
+
+
+# --- other people's settings ---
+
+DRAW = """
+import sys
+from pathlib import Path
+from gptladder.training.plots import loss_plot
+assert "matplotlib" not in sys.modules
+loss_plot([{"step": 0, "validation_loss": 4.2}], sys.argv[1], 65, Path("picture.png"))
+"""
+
+
+def drawn_under(folder: Path, title: str = "a run", **settings: str) -> tuple[str, bytes]:
+    """What a process with these settings says, and the picture that it leaves."""
+    (folder / "matplotlibrc.user").write_bytes(b"text.usetex: True\nnonsense: 3\nfont.family: caf\xe9\n")
+    environment = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "MATPLOTLIBRC", "DISPLAY")}
+    command = [sys.executable, "-c", DRAW, title]
+    done = subprocess.run(
+        command, cwd=folder, env={**environment, **settings}, capture_output=True, encoding="utf-8", check=False, timeout=100
+    )
+    return done.stdout + done.stderr, (folder / "picture.png").read_bytes()
+
+
+def test_a_picture_is_the_same_whatever_the_settings_and_nothing_is_said(tmp_path: Path):
+    said, picture = drawn_under(tmp_path)
+    assert said == ""
+    notebook = "module://matplotlib_inline.backend_inline"
+    assert drawn_under(tmp_path, MPLBACKEND=notebook, MATPLOTLIBRC=str(tmp_path / "matplotlibrc.user")) == ("", picture)
+
+
+def test_letters_that_the_font_lacks_are_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Warnings are errors in tests."""
+    plots.loss_plot(METRICS, "\u7ea2\u697c\u68a6", 65, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_settings_of_the_caller_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MPLBACKEND", "svg")
+    monkeypatch.setitem(matplotlib.rcParams, "lines.linewidth", 7.0)
+    plots.loss_plot(METRICS, "a run", 65, tmp_path / "picture.png")
+    assert (os.environ["MPLBACKEND"], matplotlib.rcParams["lines.linewidth"]) == ("svg", 7.0)
+    assert "MATPLOTLIBRC" not in os.environ

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -29,12 +28,12 @@ from gptladder.corpus import Corpus, load
 from gptladder.errors import InputError
 from gptladder.model.config import Recipe
 from gptladder.model.fusing import unfuse
-from gptladder.sampling.writer import stream_run
-from gptladder.tensors import load_tensors, save_tensors
-from gptladder.training.loop import Step, evaluate
+from gptladder.tensors import load_tensors
+from gptladder.training.clock import TimedStep
+from gptladder.training.loop import evaluate
 from gptladder.training.loss import uniform_loss
 from gptladder.training.plan import precision_for
-from gptladder.training.run import LOG_EVERY, Training, begin, evaluate_run, read_metrics, recipe_of, resume
+from gptladder.training.run import LOG_EVERY, Training, begin, evaluate_run, read_metrics, resume
 
 CPU = torch.device("cpu")
 
@@ -49,7 +48,7 @@ def training_in(folder: Path, recipe: Recipe, corpus: Corpus, seed: int = 1, fus
     return begin(folder, "laptop", recipe, corpus, seed, CPU, fused)
 
 
-def finish(training: Training) -> list[Step]:
+def finish(training: Training) -> list[TimedStep]:
     return list(training.steps())
 
 
@@ -87,18 +86,19 @@ def test_the_config_has_the_keys_of_the_contract_and_their_values(trained: Path,
     config = json.loads((trained / "config.json").read_text())
     assert set(config) == {
         *("format", "rung", "recipe", "model", "training", "corpus"),
-        *("seed", "device", "threads", "compiled", "fused", "precision", "versions"),
+        *("seed", "plan", "evaluation_limit", "versions"),
     }
-    assert config["format"] == "gptladder-run-1"
+    assert config["format"] == "gptladder-run-2"
     assert (config["rung"], config["recipe"], config["seed"]) == ("gpt", "laptop", 1)
-    assert (config["device"], config["threads"], config["compiled"], config["fused"]) == ("cpu", 1, False, True)
-    assert config["precision"] == "float32"
+    plan = {"device": "cpu", "threads": 1, "compiled": False, "fused": True, "precision": "float32"}
+    assert config["plan"] == {**plan, "slices": 1, "onednn": False}
+    assert config["evaluation_limit"] is None
     assert config["model"] == asdict(small_recipe.config(len(set(small_text))))
     assert set(config["corpus"]) == {"name", "sha256", "stand_in"}
     assert config["corpus"]["sha256"] == Corpus("", small_text).sha256
     assert config["corpus"]["stand_in"] is False
     assert config["versions"]["torch"] == torch.__version__
-    assert recipe_of(Run.open(trained)) == small_recipe
+    assert Run.open(trained).config.recipe == small_recipe
 
 
 def test_the_metrics_have_the_keys_of_the_contract(trained: Path):
@@ -161,7 +161,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(
 
 def test_the_loss_that_is_recorded_is_the_loss_of_what_is_kept(trained: Path, small_corpus: Corpus, small_recipe: Recipe):
     run, recorded = Run.open(trained), min(loss for *_, loss in numbers(trained))
-    assert evaluate_run(run, small_corpus, CPU) == pytest.approx(recorded, abs=1e-6)
+    assert evaluate_run(run, small_corpus, CPU).loss == pytest.approx(recorded, abs=1e-6)
     batches = Batches(torch.tensor(run.tokenizer.encode(small_corpus.text)), 1, small_recipe.block_size)
     assert evaluate(run.model(), batches.all_blocks("validation")) == pytest.approx(recorded, abs=1e-5)  # written out
 
@@ -178,9 +178,28 @@ def test_the_folder_holds_what_the_contract_says_and_nothing_else(trained: Path)
 
 def test_a_loss_that_is_no_number_ends_the_run_in_one_line(tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus):
     training = training_in(tmp_path / "run", replace(small_recipe, learning_rate=1e30), small_corpus)
-    with pytest.raises(InputError, match=r"the loss is nan after step 10: learning_rate 1e[+]30 is too much"):
+    said = r"the loss is nan after step 10: learning_rate 1e[+]30 is too much for this recipe; .* --set learning_rate=0\.006$"
+    with pytest.raises(InputError, match=said):  # what the recipe called laptop has
         finish(training)
     assert Run.open(tmp_path / "run").model() is not None
+
+
+@pytest.mark.parametrize(("name", "rate", "advised"), [("laptop", 1e9, 6e-3), ("laptop", 3e-3, 1e-3), ("my own", 0.3, 0.1)])
+def test_the_rate_that_is_advised_can_be_followed(
+    name: str,
+    rate: float,
+    advised: float,
+    tmp_path: Path,
+    small_recipe: Recipe,
+    small_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """That of the recipe where a larger one was given, otherwise a third."""
+    monkeypatch.setattr("gptladder.training.loop.evaluate", lambda *_: float("nan"))
+    recipe = replace(small_recipe, learning_rate=rate)
+    with pytest.raises(InputError) as error:
+        finish(begin(tmp_path / "run", name, recipe, small_corpus, 1, CPU))
+    assert str(error.value).endswith(f"--set learning_rate={advised:g}")
 
 
 # --- the same seed, the same numbers ---
@@ -198,7 +217,7 @@ def test_the_written_out_model_learns_the_same_without_dropout(tmp_path: Path, s
     recipe = replace(small_recipe, dropout=0.0)
     for name, fused in (("fused", True), ("written", False)):
         finish(training_in(tmp_path / name, recipe, small_corpus, fused=fused))
-    assert json.loads((tmp_path / "written" / "config.json").read_text())["fused"] is False
+    assert Run.open(tmp_path / "written").config.plan.fused is False
     fused, written = numbers(tmp_path / "fused"), numbers(tmp_path / "written")
     assert [loss for *_, loss in written] == pytest.approx([loss for *_, loss in fused], abs=1e-4)
     names = weights(last_state(tmp_path / "written") / "model.safetensors").keys()
@@ -218,10 +237,10 @@ def test_the_modern_recipe_is_recorded_with_the_precision_that_was_chosen(
     training_in(tmp_path / "run", recipe, small_corpus)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["rung"], config["training"]["optimizer"], config["training"]["precision"]) == ("modern", "muon", "mixed")
-    assert config["precision"] == str(precision_for(recipe, CPU)).removeprefix("torch.")
-    assert recipe_of(Run.open(tmp_path / "run")) == recipe
+    assert config["plan"]["precision"] == str(precision_for(recipe, CPU)).removeprefix("torch.")
+    assert Run.open(tmp_path / "run").config.recipe == recipe
     training_in(tmp_path / "written", recipe, small_corpus, fused=False)
-    assert json.loads((tmp_path / "written" / "config.json").read_text())["precision"] == "float32"
+    assert Run.open(tmp_path / "written").config.plan.precision == "float32"
 
 
 # --- stopped, killed, resumed ---
@@ -272,40 +291,135 @@ def test_a_modern_run_stopped_and_resumed_is_uninterrupted(
     assert {name.rpartition("/")[2] for name in moments} == {"momentum", "step", "exp_avg", "exp_avg_sq"}
 
 
-def sealed(text: dict[str, Any]) -> str:
-    return json.dumps({**text, "sha256": hashlib.sha256(json.dumps(text).encode()).hexdigest()})
+@pytest.mark.parametrize("at", [0, 10, 20])
+@pytest.mark.parametrize("times", [1, 2])
+def test_stopped_in_an_evaluation_and_resumed_is_uninterrupted(
+    at: int,
+    times: int,
+    tmp_path: Path,
+    small_recipe: Recipe,
+    small_corpus: Corpus,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The step before the evaluation is kept, and the evaluation made up for; also if that is stopped as well."""
+    monkeypatch.setattr("gptladder.training.run.GRACE_SECONDS", 0)
+    training = training_in(tmp_path / "run", small_recipe, small_corpus)
+    for time_ in range(times):
+        training = resume(tmp_path / "run", small_corpus) if time_ else training
+        told = []
+
+        def stop(fraction: float, training: Training = training, told: list[float] = told) -> None:
+            told.append(fraction)
+            if training.done == at and fraction == 0:
+                training.stop()
+
+        training.on_evaluation = stop
+        before = [step.step for step in training.steps()]
+        assert before == ([] if time_ else list(range(at)))
+        assert (training.done, training.stopping, training.finished, told[-1]) == (at, True, False, 0)
+    resumed = resume(tmp_path / "run", small_corpus)
+    assert (resumed.done, resumed.finished) == (at, False)
+    assert [step.step for step in resumed.steps()] == list(range(at, 21))
+    assert_same_run(tmp_path / "run", trained)
+    assert resume(tmp_path / "run", small_corpus).finished
 
 
-def age(folder: Path) -> None:
-    """Makes of a run what it would have been before there were precisions and Muon, when `qkv` was a bare parameter."""
-    config = json.loads((folder / "config.json").read_text())
-    del config["precision"], config["training"]["precision"], config["training"]["optimizer"]
-    (folder / "config.json").write_text(json.dumps(config))
-    tensors, facts = load_tensors(folder / "model.safetensors")
-    del facts["sha256"]
-    hashed = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    save_tensors(folder / "model.safetensors", tensors, {**facts, "config.json": hashed})
-    for state in (folder / "state").iterdir():
-        content = json.loads((state / "state.json").read_text())
-        del content["sha256"]
-        for name in ("model.safetensors", "optimizer.safetensors"):
-            old = {key.replace("qkv.weight", "qkv"): tensor for key, tensor in weights(state / name).items()}
-            assert old.keys() != weights(state / name).keys()
-            content[name] = save_tensors(state / name, old)
-        (state / "state.json").write_text(sealed(content))
+def test_an_evaluation_that_is_nearly_done_is_finished(tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus):
+    training = training_in(tmp_path / "run", small_recipe, small_corpus)
+    training.on_evaluation = lambda fraction: training.stop() if training.done == 10 and fraction == 0 else None
+    assert [step.step for step in training.steps()] == list(range(11))
+    assert numbers(tmp_path / "run")[-1][2] is not None
 
 
-def test_a_run_of_before_there_were_precisions_is_read_and_goes_on(run_folder: Path, trained: Path, small_corpus: Corpus):
+@pytest.mark.parametrize("done", [0, 10])
+def test_a_stop_before_the_first_step_trains_nothing(
+    done: int, tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus, run_folder: Path, trained: Path
+):
     shutil.rmtree(run_folder / "state" / "step-000000020")
-    age(run_folder)
-    run = Run.open(run_folder)
-    assert "precision" not in run.config
-    assert recipe_of(run) == recipe_of(Run.open(trained))
-    assert "".join(stream_run(run, count=30)) == "".join(stream_run(Run.open(trained), count=30))
-    training = resume(run_folder, small_corpus)
-    assert training.done == 10
-    finish(training)
-    assert_same_run(run_folder, trained)
+    training = resume(run_folder, small_corpus) if done else training_in(tmp_path / "new", small_recipe, small_corpus)
+    training.stop()
+    assert finish(training) == []
+    assert training.done == done
+    finish(resume(training.run.folder, small_corpus))
+    assert_same_run(training.run.folder, trained)
+
+
+# --- a finished run, and more steps ---
+
+
+def test_more_steps_go_on_from_the_state_by_the_longer_schedule(
+    run_folder: Path, trained: Path, small_recipe: Recipe, small_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    rates: list[tuple[int, float]] = []
+    monkeypatch.setattr("gptladder.training.run.learning_rate", lambda recipe, step: rates.append((recipe.steps, step)) or 0.01)
+    assert resume(run_folder, small_corpus).finished
+    training = resume(run_folder, small_corpus, steps=25)
+    assert (training.done, training.finished, training.recipe) == (20, False, replace(small_recipe, steps=25))
+    assert Run.open(run_folder).config == replace(Run.open(trained).config, recipe=training.recipe)
+    assert [step.step for step in finish(training)] == [21, 22, 23, 24, 25]
+    assert rates == [(25, step) for step in (21, 22, 23, 24, 25)]
+    assert training.finished
+    assert numbers(run_folder)[:3] == numbers(trained)
+    assert [step for step, *_ in numbers(run_folder)] == [0, 10, 20, 25]
+    assert Run.open(run_folder).model() is not None
+
+
+def test_a_longer_run_is_stopped_and_resumed_like_any_other(tmp_path: Path, trained: Path, small_corpus: Corpus):
+    for name in ("whole", "stopped"):
+        shutil.copytree(trained, tmp_path / name)
+    finish(resume(tmp_path / "whole", small_corpus, steps=30))
+    training = resume(tmp_path / "stopped", small_corpus, steps=30)
+    for step in training.steps():
+        if step.step == 24:
+            training.stop()
+    finish(resume(tmp_path / "stopped", small_corpus))
+    drop_line(tmp_path / "stopped", [25])
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("steps", [-1, 0, 19])
+def test_fewer_steps_are_refused_and_change_nothing(steps: int, run_folder: Path, trained: Path, small_corpus: Corpus):
+    with pytest.raises(InputError, match=rf"trains to step 20, not to {steps}; give --steps a larger number"):
+        resume(run_folder, small_corpus, steps=steps)
+    assert (run_folder / "config.json").read_bytes() == (trained / "config.json").read_bytes()
+
+
+def test_a_run_that_is_killed_while_it_gets_more_steps_is_whole(
+    tmp_path: Path, run_folder: Path, small_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    with photographed(run_folder, tmp_path / "album", monkeypatch):
+        resume(run_folder, small_corpus, steps=25)
+    steps = [Run.open(photograph).config.recipe.steps for photograph in sorted((tmp_path / "album").iterdir())]
+    assert set(steps) == {20, 25}
+    assert steps == sorted(steps)
+    for photograph in (tmp_path / "album").iterdir():
+        assert resume(photograph, small_corpus, steps=25).done == 20
+
+
+# --- a huge text ---
+
+
+def test_a_huge_split_is_evaluated_in_part_and_that_is_recorded_and_said(
+    tmp_path: Path, small_recipe: Recipe, small_corpus: Corpus, trained: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gptladder.training.evaluation.EVALUATION_LIMIT", 100)
+    training = training_in(tmp_path / "run", small_recipe, small_corpus)
+    assert training.note.startswith("each evaluation reads 96 of the validation split's 363 targets")
+    assert training.run.config.evaluation_limit == 100
+    for step in training.steps():
+        if step.step == 12:
+            training.stop()
+    found = evaluate_run(Run.open(tmp_path / "run"), small_corpus, CPU)
+    assert (found.targets, found.split_targets) == (96, 363)
+    assert found.loss == pytest.approx(training.best_loss, abs=1e-6)
+    monkeypatch.undo()  # the rule of the run is kept, whatever the rule is now
+    monkeypatch.setattr("gptladder.training.run.loss_plot", lambda *_: None)
+    finish(resume(tmp_path / "run", small_corpus))
+    whole, part = numbers(trained), numbers(tmp_path / "run")
+    assert [(step, loss) for step, loss, _ in part if step != 13] == [(step, loss) for step, loss, _ in whole]
+    assert all(0 < abs(a[2] - b[2]) < 0.3 for a, b in zip(whole, [line for line in part if line[0] != 13], strict=True))
 
 
 def drop_line(folder: Path, steps: list[int]) -> None:

@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from .. import __version__
+from .. import __version__, cpu
 from ..errors import InputError, did_you_mean
 from . import learn, teach, train
 from .commands import as_typed
@@ -108,6 +108,7 @@ app.add_typer(teach.course_app, name="course", rich_help_panel=teach.TEACH)
 def main() -> None:
     """Run the program: exit code 0 done, 2 a mistake in what was given (said in one line), 130 stopped by Ctrl-C."""
     prepare_streams()
+    cpu.wait_without_spinning()
     with stoppable():
         try:
             code = run(sys.argv[1:])

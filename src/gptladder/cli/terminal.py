@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -28,9 +28,9 @@ from ..model.config import Recipe
 from ..provenance import versions
 from ..sampling.writer import stream_run
 from ..training.ablate import AblationRow
-from ..training.climb import Row
-from ..training.loop import Step
-from ..training.run import Training
+from ..training.climb import LadderRow
+from ..training.clock import TimedStep
+from ..training.run import Evaluation, Training
 from .commands import command
 
 WIDE = 110  # columns of what goes into a file or a pipe
@@ -57,7 +57,7 @@ def warn_stand_in(note: str) -> None:
 
 def warn_other_versions(run: Run) -> None:
     """Warn if a run goes on under other versions than it began with: its numbers may then differ."""
-    then, now = run.config["versions"], versions()
+    then, now = run.config.versions, versions()
     if then != now:
         changes = ", ".join(f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name])
         errors.print(f"[yellow]note[/yellow] other versions than this run began with: {escape(changes)}")
@@ -80,18 +80,15 @@ def show_recipe(name: str, recipe: Recipe) -> None:
 
 
 class _Stops:
-    """What Ctrl-C (or SIGTERM) does to a training. Before its first step there is nothing to save, so it ends at once.
-
-    Later the first one asks the training to finish its step and save; the second one ends it at once.
-    """
+    """What Ctrl-C (or SIGTERM) does to a training: the first one asks it to stop and save, the second one ends it at once."""
 
     def __init__(self, training: Training) -> None:
-        self.training, self.stepped, self.at_once = training, False, False
+        self.training, self.at_once = training, False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.stepped and not self.training.stopping:
+        if not self.training.stopping:
             self.training.stop()
-            _say_at_once("stopping after this step; Ctrl-C again ends at once")
+            _say_at_once("stopping; Ctrl-C again ends at once")
             return
         self.at_once = True
         raise KeyboardInterrupt
@@ -117,15 +114,15 @@ def follow(training: Training) -> None:
     """Run a training and show it. If it is stopped: how to go on, and exit code 130."""
     recipe, run = training.recipe, training.run
     parameters = sum(parameter.numel() for parameter in training.model.parameters())
-    plan = f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config['device']}"
-    name = f"[bold]{recipe.rung}[/bold] by the recipe {run.config['recipe']}"
+    plan = f"{recipe.steps:,} steps of {recipe.batch_size} x {recipe.block_size} tokens on {run.config.plan.device}"
+    name = f"[bold]{recipe.rung}[/bold] by the recipe {run.config.recipe_name}"
     console.print(f"{name}: {parameters:,} parameters, {plan}, in {escape(str(run.folder))}", soft_wrap=True)
     if training.note:
         errors.print(f"[yellow]note[/yellow] {escape(training.note)}")
     stops = _Stops(training)
     try:
         with stops.handled():
-            _show_steps(training, stops)
+            _show_steps(training)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -147,7 +144,7 @@ def _going_on(training: Training) -> str:
     return command("resume", training.run.folder)
 
 
-def _show_steps(training: Training, stops: _Stops) -> None:
+def _show_steps(training: Training) -> None:
     progress = Progress(
         TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=24),
@@ -158,11 +155,11 @@ def _show_steps(training: Training, stops: _Stops) -> None:
         transient=True,
     )
     recipe, shown, speed = training.recipe, 0.0, 0.0
-    doing = f"{'compiling the model, then ' if training.compiled else ''}measuring its loss before the first step"
+    begins = "compiling the model" if training.plan.compiled else ""
     with progress:
-        task = progress.add_task("", total=recipe.steps, completed=training.done, doing="" if training.done else doing)
+        task = progress.add_task("", total=recipe.steps, completed=training.done, doing=begins)
+        training.on_evaluation = lambda done: progress.update(task, completed=training.done, doing=f"evaluating, {done:.0%}")
         for step in training.steps():
-            stops.stepped = True
             speed = step.tokens_per_second if speed == 0 else 0.98 * speed + 0.02 * step.tokens_per_second
             if step.train_loss is not None and step.seconds - shown > REFRESH_SECONDS:
                 shown = step.seconds
@@ -171,7 +168,7 @@ def _show_steps(training: Training, stops: _Stops) -> None:
                 console.print(_evaluation_line(step, recipe))
 
 
-def _evaluation_line(step: Step, recipe: Recipe) -> str:
+def _evaluation_line(step: TimedStep, recipe: Recipe) -> str:
     trained = "" if step.train_loss is None else f"   training loss {step.train_loss.item():.3f}   {step.train_seconds:,.0f} s"
     return f"step {step.step:>{len(str(recipe.steps))}}   validation loss {step.validation_loss:.4f}{trained}"
 
@@ -196,7 +193,7 @@ def say_finished(training: Training) -> None:
     print(f"  {command('resume', training.run.folder, '--steps', str(2 * steps))}")
 
 
-def show_ladder(rows: Sequence[Row], folder: Path) -> None:
+def show_ladder(rows: Sequence[LadderRow], folder: Path) -> None:
     """Print the table of a climb, and where its report lies."""
     table = Table(title="The ladder", title_justify="left", box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("rung", no_wrap=True)
@@ -232,8 +229,19 @@ def show_ablation(rows: Sequence[AblationRow], folder: Path) -> None:
     print(f"written: {folder}/ablation.json")
 
 
-def show_evaluation(loss: float, run: Run, corpus: Corpus) -> None:
+@contextmanager
+def progress_of_evaluation() -> Iterator[Callable[[float], None]]:
+    """Show how much of an evaluation is done: what is given takes the fraction, 0 to 1."""
+    columns = (TextColumn("evaluating"), BarColumn(bar_width=24), TextColumn("{task.percentage:.0f}%"))
+    bar = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+    with bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def show_evaluation(found: Evaluation, run: Run, corpus: Corpus) -> None:
     """Print a loss and what it means: the perplexity, and the loss of a uniform guess."""
-    vocab_size = run.model_config.vocab_size
-    print(f"{run.folder} on {corpus.name}: validation loss {loss:.4f} nats per character")
+    loss, vocab_size = found.loss, run.model_config.vocab_size
+    part = "" if found.targets == found.split_targets else f", on {found.targets:,} of {found.split_targets:,} targets"
+    print(f"{run.folder} on {corpus.name}: validation loss {loss:.4f} nats per character{part}")
     print(f"  perplexity {math.exp(loss):.2f} of {vocab_size} characters; a uniform guess has loss {math.log(vocab_size):.4f}")

@@ -82,12 +82,12 @@ def resume(
 
     opened = checkpoint.Run.open(run)
     training = training_run.resume(run, _corpus_of(opened, corpus), context.obj, steps)
-    finished = training.done >= training.recipe.steps
     terminal.warn_other_versions(opened)
+    if training.finished:
+        terminal.say_finished(training)
+        return
     terminal.follow(training)
     terminal.show_result(training)
-    if finished:
-        terminal.say_finished(training)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -107,7 +107,7 @@ def climb(
     from ..model.controls import CONTROLS
     from ..model.ladder import RUNGS, Rung
     from ..training import devices
-    from ..training.climb import Row
+    from ..training.climb import LadderRow
     from ..training.climb import climb as climb_rungs
     from . import terminal
 
@@ -118,11 +118,11 @@ def climb(
     chosen: list[Rung | checkpoint.Run] = [rung for rung in RUNGS if rung.name != "gpt" or all_]
     if gpt is not None:
         finished = checkpoint.Run.open(gpt)
-        if finished.config["rung"] != "gpt":
-            raise InputError(f"{gpt} is a run of the rung {finished.config['rung']!r}; --gpt takes one of the rung 'gpt'")
+        if finished.config.rung != "gpt":
+            raise InputError(f"{gpt} is a run of the rung {finished.config.rung!r}; --gpt takes one of the rung 'gpt'")
         chosen.append(finished)
     chosen += CONTROLS if controls else ()
-    rows: list[Row] = []
+    rows: list[LadderRow] = []
     try:
         text, chosen_device = _corpus_to_train_on(corpus), devices.choose_device(device)
         for row in climb_rungs(folder, chosen, text, seed, chosen_device, terminal.follow):
@@ -205,17 +205,20 @@ def sample(
 
 @app.command(rich_help_panel=TRAIN)
 def evaluate(run: RunArgument = None, corpus: CorpusOption = None, device: DeviceOption = None) -> None:
-    """Measure a trained model's loss on the whole validation split."""
+    """Measure a trained model's loss on the validation split: all of it, or evenly spaced blocks of a huge one."""
     from .. import checkpoint
     from ..training.devices import choose_device
-    from ..training.run import check_corpus, evaluate_run
+    from ..training.run import evaluate_run
+    from ..training.texts import check_corpus
     from . import terminal
 
     opened = checkpoint.Run.open(run or checkpoint.newest_run())
     text = _corpus_of(opened, corpus)
     if corpus is None:
         check_corpus(opened, text)
-    terminal.show_evaluation(evaluate_run(opened, text, choose_device(device)), opened, text)
+    with terminal.progress_of_evaluation() as progress:
+        found = evaluate_run(opened, text, choose_device(device), progress)
+    terminal.show_evaluation(found, opened, text)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -254,7 +257,7 @@ def _corpus_of(run: Run, given: str | None) -> Corpus:
     if given is not None:
         return _corpus(given)
     try:
-        return _corpus(run.config["corpus"]["name"])
+        return _corpus(run.config.corpus.name)
     except InputError as error:
         raise InputError(f"{error}; {run.folder} was trained on it: if it has moved, say where with --corpus") from None
 

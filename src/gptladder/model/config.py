@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 
 def require(ok: bool, name: str, given: object, allowed: str) -> None:
-    """ValueError that says what was given and what is allowed, unless ok."""
+    """Raise a ValueError that says what was given and what is allowed, unless ok."""
     if not ok:
         raise ValueError(f"{name} is {given}; it must be {allowed}")
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """A model in six numbers. ValueError on any that no model can have."""
+    """A model in six numbers. ValueError if no model can have them."""
 
     vocab_size: int  # V, different tokens
     block_size: int  # T, the longest context, in tokens
@@ -28,7 +29,10 @@ class GPTConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and less than 1")
         require(
-            self.n_embd % self.n_head == 0, "n_embd", self.n_embd, f"a multiple of n_head {self.n_head}, a head's share each"
+            self.n_embd % self.n_head == 0,
+            "n_embd",
+            self.n_embd,
+            f"a multiple of n_head {self.n_head}, a head's share each",
         )
 
     @property
@@ -37,13 +41,13 @@ class GPTConfig:
         return self.n_embd // self.n_head
 
 
-OPTIMIZERS = ("adamw", "muon")
-PRECISIONS = ("float32", "mixed")
+Optimizer = Literal["adamw", "muon"]
+Precision = Literal["float32", "mixed"]  # mixed: bfloat16 where the device multiplies it natively
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A rung and every setting of its training: what `gptladder train --show` prints and `--set` changes.
+    """A rung and every setting of its training, as `gptladder train --show` prints them.
 
     The defaults are the published small settings: five thousand steps of AdamW at a constant rate.
     """
@@ -59,24 +63,27 @@ class Recipe:
     learning_rate: float = 1e-3
     warmup_steps: int = 0  # steps in which the rate rises to learning_rate
     decay: float = 0.0  # share of the steps, at the end, in which the rate falls towards zero
-    optimizer: str = "adamw"  # one of OPTIMIZERS
+    optimizer: Optimizer = "adamw"
     weight_decay: float = 0.01
     beta2: float = 0.999  # AdamW's memory of squared gradients
-    precision: str = "float32"  # one of PRECISIONS: "mixed" is bfloat16 where the device multiplies it natively
-    evaluate_every: int = 500  # steps between two looks at the validation split
+    precision: Precision = "float32"
+    evaluate_every: int = 500  # steps between two evaluations
 
     def __post_init__(self) -> None:
         self.config(vocab_size=1)  # for GPTConfig's checks alone; 1 stands for any vocabulary
-        for name, allowed in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
-            require(getattr(self, name) in allowed, name, getattr(self, name), f"one of {', '.join(allowed)}")
+        for name, kind in (("optimizer", Optimizer), ("precision", Precision)):
+            allowed, given = get_args(kind), getattr(self, name)
+            require(given in allowed, name, given, f"one of {', '.join(allowed)}")
         for name in ("batch_size", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("warmup_steps", "weight_decay"):
             require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
-        require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "more than 0")
+        rate = self.learning_rate
+        require(0 < rate < math.inf, "learning_rate", rate, "more than 0")
         require(0 <= self.decay <= 1, "decay", self.decay, "between 0 and 1")
         require(0 <= self.beta2 < 1, "beta2", self.beta2, "0 or more and less than 1")
 
     def config(self, vocab_size: int) -> GPTConfig:
-        """The model that this recipe trains, for an alphabet of that size."""
-        return GPTConfig(vocab_size, self.block_size, self.n_layer, self.n_head, self.n_embd, self.dropout)
+        """Return the model that this recipe trains, for an alphabet of that size."""
+        n_layer, n_head, n_embd = self.n_layer, self.n_head, self.n_embd
+        return GPTConfig(vocab_size, self.block_size, n_layer, n_head, n_embd, self.dropout)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from .block import LayerNorm
-from .config import GPTConfig, Recipe
+from .config import GPTConfig, Optimizer, Recipe
 from .dropout import dropout
 from .gpt import Embedding, LanguageModel
 from .ladder import Rung
@@ -153,20 +153,16 @@ _SHORT = Recipe(
 )
 
 
-def _ablation(number: int, adds: str, parts: Parts, optimizer: str = "adamw") -> tuple[Rung, Recipe]:
+def _ablation(number: int, adds: str, parts: Parts, optimizer: Optimizer = "adamw") -> tuple[Rung, Recipe]:
     name = f"ablate-{number}-{adds.replace(' ', '-')}"
     return Rung(name, adds, partial(assemble, parts=parts), name, None), replace(_SHORT, rung=name, optimizer=optimizer)
 
 
-# A model and a recipe for each idea by itself, and for all together. The first is the one to compare with.
-ABLATIONS = tuple(
-    _ablation(number, adds, parts, optimizer)
-    for number, (adds, parts, optimizer) in enumerate(
-        [
-            ("classic", CLASSIC, "adamw"),
-            *((idea, replace(CLASSIC, **makers), "adamw") for idea, makers in SMALL_STEPS.items()),
-            ("Muon", CLASSIC, "muon"),
-            ("all together", MODERN, "muon"),
-        ]
-    )
-)
+# What each idea is worth by itself, and all together: a model and a recipe each, the first the one to compare with.
+_IDEAS: list[tuple[str, Parts, Optimizer]] = [
+    ("classic", CLASSIC, "adamw"),
+    *((idea, replace(CLASSIC, **makers), "adamw") for idea, makers in SMALL_STEPS.items()),
+    ("Muon", CLASSIC, "muon"),
+    ("all together", MODERN, "muon"),
+]
+ABLATIONS = tuple(_ablation(number, *idea) for number, idea in enumerate(_IDEAS))

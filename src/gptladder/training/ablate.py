@@ -1,4 +1,4 @@
-"""What each idea of the modern rung is worth: by itself on top of the classic model, and all together."""
+"""The ablation: what each idea of the modern rung is worth, alone on top of the classic model and all together."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ..files import write_atomically
 from ..model.config import Recipe
 from ..model.ladder import Rung
 from ..model.modern import ABLATIONS
-from .climb import machine
+from ..provenance import machine, versions
 from .metrics import read_metrics
-from .run import Training, begin, versions
+from .run import Training, begin
 
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One idea: one row of the table."""
+    """One row of the table: one idea."""
 
     adds: str
     parameters: int
     validation_loss: float  # after the same steps for all
-    gain: float  # how much lower that is than the classic model's
+    gain: float  # how much lower that is than the loss of the classic model
     seconds: float  # of training, for all steps
-    seconds_to_classic: float | None  # of training, until the loss that the classic model ends with; None if never
+    seconds_to_classic: float | None  # of training, until the final loss of the classic model; None if never
 
 
 def seconds_to(loss: float, lines: list[dict[str, Any]]) -> float | None:
-    """When a training's evaluations first reached a loss, in a straight line between two of them; None if they did not."""
+    """Return when a training first reached a loss, on straight lines between its evaluations; None if it did not."""
     evaluated = [(line["train_seconds"], line["validation_loss"]) for line in lines if "validation_loss" in line]
     for (before, higher), (after, lower) in pairwise(evaluated):
         if lower <= loss < higher:
@@ -51,7 +51,7 @@ def ablate(
     train: Callable[[Training], None],
     ablations: tuple[tuple[Rung, Recipe], ...] = ABLATIONS,
 ) -> Iterator[AblationRow]:
-    """Trains the classic model and each change of it in a run folder below `folder`, and yields its row.
+    """Train the classic model and each change of it in a run folder below `folder`, and yield its row.
 
     ablation.json holds the rows so far. `train` runs a training to its end; if it raises, the rows before it stay.
     """
@@ -59,10 +59,10 @@ def ablate(
     for rung, recipe in ablations:
         training = begin(folder / rung.name, rung.recipe, recipe, corpus, seed, device)
         train(training)
+        if not training.finished:
+            raise InputError(f"{training.run.folder} was stopped before its end; begin again with another --out")
         lines = read_metrics(training.run.folder)
         last = lines[-1]
-        if last["step"] < recipe.steps:
-            raise InputError(f"{training.run.folder} was stopped before its end; begin anew with another --out")
         classic = rows[0].validation_loss if rows else last["validation_loss"]
         row = AblationRow(
             rung.adds,
@@ -79,7 +79,7 @@ def ablate(
             "seed": seed,
             "corpus": {"name": corpus.name, "sha256": corpus.sha256},
             "recipe": {name: value for name, value in asdict(recipe).items() if name not in ("rung", "optimizer")},
-            "precision": training.run.config["precision"],
+            "precision": training.run.config.plan.precision,
             "rows": [asdict(row) for row in rows],
         }
         write_atomically(folder / "ablation.json", (json.dumps(report, indent=2) + "\n").encode())

@@ -1,10 +1,8 @@
-"""The whole ladder, one rung after the other, each judged against its published loss."""
+"""The climb: the whole ladder, one rung after the other, each judged against its published loss."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,19 +17,21 @@ from ..errors import InputError
 from ..files import write_atomically
 from ..model.config import Recipe
 from ..model.ladder import Rung
+from ..provenance import machine, versions
 from ..rungs import RECIPES, rung_named
 from ..sampling.writer import stream_run
 from .metrics import read_metrics
 from .plots import ladder_plot
-from .run import Training, begin, check_corpus, recipe_of, versions
+from .run import Training, begin
+from .texts import check_corpus
 
 SAMPLE = 300  # characters of text that each rung shows
 INSIDE, ABOVE, BELOW, NOT_COMPARABLE = "inside", "above", "below: leak suspected", "not comparable"
 
 
 @dataclass(frozen=True)
-class Row:
-    """A rung that was climbed: one row of the table."""
+class LadderRow:
+    """One row of the ladder's table: a rung that was climbed."""
 
     rung: str
     adds: str
@@ -43,28 +43,31 @@ class Row:
 
 
 def verdict(rung: Rung, recipe: Recipe, corpus_sha256: str, loss: float) -> str:
-    """Inside, above or below the rung's band; "not comparable" on another text or with other settings than its own."""
+    """Return where a loss lies: inside, above or below the rung's band.
+
+    It is "not comparable" on another text than TinyShakespeare, or with other settings than the rung's own.
+    """
     if corpus_sha256 != corpora.SHA256 or recipe != RECIPES[rung.recipe]:
         return NOT_COMPARABLE
     if loss < rung.expected_loss - rung.band:
         return BELOW
-    return INSIDE if loss <= rung.expected_loss + rung.band else ABOVE  # a loss that is no number is not inside
+    return INSIDE if loss <= rung.expected_loss + rung.band else ABOVE  # also if the loss is not a number
 
 
-def row_of(run: Run) -> Row:
-    """The row of a finished run. InputError if it is not finished."""
-    rung, recipe = rung_named(run.config["rung"]), recipe_of(run)
+def row_of(run: Run) -> LadderRow:
+    """Return the row of a finished run. InputError if it is not finished."""
+    rung, recipe = rung_named(run.config.rung), run.config.recipe
     last = next((line for line in reversed(read_metrics(run.folder)) if "validation_loss" in line), None)
     if last is None or last["step"] < recipe.steps:
         raise InputError(f"{run.folder} is not finished; finish it with: gptladder resume {run.folder}")
-    return Row(
+    return LadderRow(
         rung.name,
         rung.adds,
         sum(parameter.numel() for parameter in run.model().parameters()),
-        last["train_seconds"],
+        last.get("train_seconds", last.get("seconds", 0.0)),  # a learner's own train.py knows only how long it took in all
         last["validation_loss"],
         rung.published_loss,
-        verdict(rung, recipe, run.config["corpus"]["sha256"], last["validation_loss"]),
+        verdict(rung, recipe, run.config.corpus.sha256, last["validation_loss"]),
     )
 
 
@@ -75,11 +78,12 @@ def climb(
     seed: int,
     device: torch.device,
     train: Callable[[Training], None],
-) -> Iterator[Row]:
-    """Trains each rung in a run folder of its own below `folder` and yields its row; writes the report after each.
+) -> Iterator[LadderRow]:
+    """Train each rung in a run folder of its own below `folder` and yield its row; write the report after each.
 
-    A finished `Run` among the rungs gives its row without training; InputError before anything is trained if it is
-    unfinished or read another text. `train` runs a training to its end; if it raises, the report keeps the rungs before.
+    A finished `Run` among the rungs gives its row without training. InputError, before anything is trained, if it is
+    unfinished or was trained on another text. `train` runs a training to its end; if it raises, the report keeps the
+    rungs before.
     """
     for item in rungs:
         if isinstance(item, Run):
@@ -96,21 +100,16 @@ def climb(
         yield report.add(training.run)
 
 
-def machine() -> dict[str, Any]:
-    """What the seconds of a report were measured on."""
-    return {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
-
-
 class Report:
-    """What a climb leaves beside its run folders: ladder.json, ladder.png, samples.txt."""
+    """The files that a climb leaves beside its run folders: ladder.json, ladder.png and samples.txt."""
 
     def __init__(self, folder: Path, corpus: Corpus, seed: int) -> None:
         self.folder, self.corpus, self.seed = folder, corpus, seed
-        self.rows: list[Row] = []
+        self.rows: list[LadderRow] = []
         self.samples: list[str] = []
 
-    def add(self, run: Run) -> Row:
-        """Adds a finished run and writes all three files anew, so that a climb broken off keeps what it has."""
+    def add(self, run: Run) -> LadderRow:
+        """Add a finished run and write all three files again, so that an interrupted climb keeps the rows it has."""
         row = row_of(run)
         self.rows.append(row)
         self.samples.append(f"=== {row.rung}: {row.validation_loss:.3f} ===\n{sample_of(run, self.seed)}\n")
@@ -121,7 +120,7 @@ class Report:
         return row
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as plain data."""
         return {
             "machine": machine(),
             "versions": versions(),
@@ -132,5 +131,5 @@ class Report:
 
 
 def sample_of(run: Run, seed: int) -> str:
-    """Some text by a run's best model."""
+    """Return some text that a run's best model wrote."""
     return "".join(stream_run(run, count=SAMPLE, seed=seed))

@@ -1,15 +1,19 @@
-"""Which processor to train on."""
+"""The choice of the processor to train on."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 
 from ..errors import InputError
 
+DeviceKind = Literal["cpu", "cuda", "mps"]
 
-def available() -> list[str]:
-    """The kinds of device that this machine and this build of torch can use, the fastest first."""
-    kinds = []
+
+def available() -> list[DeviceKind]:
+    """Return the kinds of device that this machine and this build of torch can use, the fastest first."""
+    kinds: list[DeviceKind] = []
     if torch.cuda.is_available():
         kinds.append("cuda")
     if torch.backends.mps.is_available():
@@ -18,7 +22,7 @@ def available() -> list[str]:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device of that name, or the fastest. InputError if torch does not know it or this machine has none."""
+    """Return the device of that name, or the fastest. InputError if torch does not know it or this machine has none."""
     if name is None:
         return torch.device(available()[0])
     try:
@@ -32,5 +36,5 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def default_recipe(device: torch.device) -> str:
-    """The recipe of `gptladder train` alone: what ends in minutes on that device."""
+    """Return the recipe that `gptladder train` takes by itself: one that ends in minutes on that device."""
     return "laptop" if device.type == "cpu" else "published"

@@ -1,12 +1,12 @@
-"""The training loop, whole: draw a batch, take a step, now and then look at the validation split, and say so.
+"""The whole training loop: draw a batch, take a step, and now and then evaluate.
 
-It yields what happened and prints nothing, so that a terminal, a plot, a web page and a test can all use it.
+It yields what happened and prints nothing, so that a terminal, a plot, a web page and a test can
+all use it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -24,20 +24,22 @@ class Step:
     """What one step did. Step 0 is the untrained model."""
 
     step: int
-    seconds: float  # since the loop began (a recorded training counts from the start of its command), all included
-    train_seconds: float  # of these, spent on steps and not on evaluation
-    train_loss: Tensor | None  # of this batch, before its update; a tensor, since reading it would make a GPU wait
-    validation_loss: float | None  # of the whole split, on evaluation steps
-    tokens_per_second: float
+    train_loss: Tensor | None  # of this batch, before its update; reading it makes a GPU wait
+    validation_loss: float | None  # on evaluation steps
 
 
 def training_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, loss_function: Loss = cross_entropy
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    loss_function: Loss = cross_entropy,
 ) -> Tensor:
-    """Forward, loss, backward, update: one step down the slope of this batch. Returns the loss before it, detached.
+    """Take one step down the slope of this batch: forward, loss, backward, update.
 
-    The model is put into training mode first.
-    Gradients add up until cleared: without `zero_grad` step 2 would follow the slopes of batches 1 and 2.
+    Return the loss before the update, detached. The model is put into training mode first.
+    Gradients add up until they are cleared: without `zero_grad`, step 2 would follow the slopes of
+    batches 1 and 2.
     """
     model.train()
     optimizer.zero_grad()
@@ -48,10 +50,15 @@ def training_step(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, blocks: Iterable[tuple[Tensor, Tensor]], loss_function: Loss = cross_entropy) -> float:
-    """The mean loss over all targets of these blocks, dropout off; the model's mode is put back afterwards.
+def evaluate(
+    model: nn.Module,
+    blocks: Iterable[tuple[Tensor, Tensor]],
+    loss_function: Loss = cross_entropy,
+) -> float:
+    """Return the mean loss over all targets of these blocks, with dropout off.
 
-    A block of 8 targets at 2.0 and one of 2 at 1.0 give 1.8: targets count alike, blocks do not.
+    The model's mode is put back afterwards. A block of 8 targets at 2.0 and one of 2 at 1.0 give
+    1.8: targets count alike, blocks do not.
     """
     was_training = model.training
     model.eval()
@@ -64,7 +71,10 @@ def evaluate(model: nn.Module, blocks: Iterable[tuple[Tensor, Tensor]], loss_fun
 
 
 def seed_for(*parts: int | str) -> int:
-    """A seed of 63 bits from any numbers and words, the same on every machine: (seed, step, "batch") and the like."""
+    """Return a seed of 63 bits from numbers and words, such as (seed, step, "batch").
+
+    It is the same on every machine.
+    """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -81,37 +91,25 @@ def train(
     done: int = 0,
     take_step: Callable[..., Tensor] = training_step,
 ) -> Iterator[Step]:
-    """Trains from step `done` + 1 to `steps`, in place, and yields a `Step` after each (from 0, also one before the first).
+    """Train from step `done` + 1 to `steps`, in place, and yield a `Step` after each.
 
-    Batch and dropout are functions of (seed, step), so a run that stops at a step and goes on from it later
-    is the run that never stopped. `learning_rate` maps a step to its rate; without one the optimizer's own stays.
+    With `done` 0 the untrained model is evaluated and yielded first, as step 0. Batch and dropout
+    are functions of (seed, step): a run that stops and goes on later is the run that never stopped.
+    `learning_rate` maps a step to its rate; without one the optimizer keeps its own.
     `take_step` is called as `training_step` is.
     """
-    began, paused, train_seconds = time.perf_counter(), 0.0, 0.0  # paused: evaluating, and what the caller did with it
     if done == 0:
-        untrained = evaluate(model, batches.all_blocks("validation"), loss_function)
-        yield Step(0, time.perf_counter() - began, 0.0, None, untrained, 0.0)
-        paused = time.perf_counter() - began
+        yield Step(0, None, evaluate(model, batches.all_blocks("validation"), loss_function))
     for step in range(done + 1, steps + 1):
         if learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step)
-        x, y = batches.get_batch("train", torch.Generator().manual_seed(seed_for(seed, step, "batch")))
+        generator = torch.Generator().manual_seed(seed_for(seed, step, "batch"))
+        x, y = batches.get_batch("train", generator)
         torch.manual_seed(seed_for(seed, step, "dropout"))
         train_loss = take_step(model, optimizer, x, y, loss_function)
-        evaluating = step % evaluate_every == 0 or step == steps
-        if evaluating:
-            train_loss.item()  # a GPU's queue is emptied before the clock is read
-        now = time.perf_counter()
-        previous, train_seconds = train_seconds, now - began - paused
-        validation_loss = evaluate(model, batches.all_blocks("validation"), loss_function) if evaluating else None
-        yield Step(
-            step,
-            time.perf_counter() - began,
-            train_seconds,
-            train_loss,
-            validation_loss,
-            x.numel() / (train_seconds - previous),
-        )
-        if evaluating:
-            paused += time.perf_counter() - now
+        validation_loss = None
+        if step % evaluate_every == 0 or step == steps:
+            blocks = batches.all_blocks("validation")
+            validation_loss = evaluate(model, blocks, loss_function)
+        yield Step(step, train_loss, validation_loss)

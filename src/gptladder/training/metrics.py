@@ -1,4 +1,4 @@
-"""A training's numbers as lines of JSON: what is written of a step, and how it is read back."""
+"""A training's numbers as lines of JSON: how a step is written, and how the lines are read back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from .. import checkpoint
 from ..errors import InputError
-from .loop import Step
+from .clock import TimedStep
 
-LOG_EVERY = 10  # steps between two lines; steps with an evaluation have one always
+LOG_EVERY = 10  # steps between two lines; a step with an evaluation always has one
 
 
-def metrics_of(step: Step) -> dict[str, float]:
-    """A step as a line of metrics.jsonl; what was not measured, or is no number, is left out."""
+def metrics_of(step: TimedStep) -> dict[str, float]:
+    """Return a step as a line of metrics.jsonl. What was not measured, or is no finite number, is left out."""
     line = {
         "step": step.step,
         "seconds": round(step.seconds, 3),
@@ -28,7 +28,7 @@ def metrics_of(step: Step) -> dict[str, float]:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a last one that a crash cut short is left out. InputError if it is no such file."""
+    """Return the lines of a run's metrics.jsonl, without a last one that a crash cut short. InputError if it is damaged."""
     path = folder / checkpoint.METRICS
     texts = checkpoint.read(path).decode(errors="replace").splitlines()
     lines: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..model.config import Recipe
 
-# Five steps of x -> a x + b x^3 + c x^5, each with the coefficients that do most for what the ones before have left
+# Five steps of x -> a x + b x^3 + c x^5, each with the coefficients that are best after the steps before it
 # (Amsel et al. 2025, "The Polar Express", table 1: the first five, made a little safer for rounding errors).
 QUINTICS = (
     (8.2051, -22.9019, 16.4607),
@@ -25,7 +25,7 @@ QUINTICS = (
 def orthogonalised(matrices: Tensor) -> Tensor:
     """(..., M, N) -> (..., M, N): the same singular vectors with all singular values near 1, by Newton-Schulz iteration.
 
-    All matrices at once, by matrix products alone, in the dtype they come in; the smaller side comes first inside.
+    It needs matrix products only, takes all matrices at once, and keeps their dtype.
     """
     if matrices.size(-2) > matrices.size(-1):
         return orthogonalised(matrices.mT).mT
@@ -93,20 +93,20 @@ class CombinedOptimizer(torch.optim.Optimizer):
         self._share()
 
     def _share(self) -> None:
-        """Each optimizer works on the joined state and on its own groups among the joined ones."""
+        """Let each optimizer work on the joined state, and on its own groups among the joined ones."""
         groups = iter(self.param_groups)
         for optimizer in self.optimizers:
             optimizer.state = self.state
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Another's groups and state in place of these: torch makes them anew, so they are shared anew."""
+        """Take over the groups and state of another. Torch builds new ones for that, so they must be shared again."""
         super().load_state_dict(state_dict)
         self._share()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of each."""
+        """Take one step of each."""
         for optimizer in self.optimizers:
             optimizer.step()
 

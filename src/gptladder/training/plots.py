@@ -1,21 +1,51 @@
-"""The two pictures that are saved: a run's curve and the ladder."""
+"""The two pictures that are saved: the curve of a run, and the ladder."""
 
 from __future__ import annotations
 
 import io
+import logging
 import math
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from ..errors import InputError
 from ..files import write_atomically
 
 INK, SOFT, WARM, COOL = "#22313f", "#95a5a6", "#c0562f", "#2a6f97"
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Inside, matplotlib draws by its own defaults: without a display, and whatever the user's settings are.
+
+    Anything started from a notebook inherits a $MPLBACKEND that matplotlib refuses, and a matplotlibrc may ask for LaTeX.
+    Nothing is said about letters that the font lacks; they are drawn as boxes.
+    """
+    logger = logging.getLogger("matplotlib")
+    level, before = logger.level, {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+    logger.setLevel(logging.ERROR)
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    try:
+        import matplotlib.figure
+    except ValueError as error:  # the one settings file that it reads before the one that is named: that of this folder
+        raise InputError(f"matplotlib cannot read the file matplotlibrc in this folder ({error}); remove it") from None
+    finally:
+        del os.environ["MATPLOTLIBRC"]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+        logger.setLevel(level)
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -23,14 +53,15 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  matplotlib is imported when it draws
     picture = io.BytesIO()
     figure.savefig(picture)
     write_atomically(path, picture.getvalue())
 
 
+@_own_settings()
 def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, path: Path) -> None:
-    """Training and validation loss against the step, with the loss of a uniform guess, ln V, as the place to begin."""
+    """Draw training and validation loss against the step, and the loss of a uniform guess, ln V, as a dotted line."""
     figure, axes = _figure(7, 4)
     train = [(line["step"], line["train_loss"]) for line in metrics if "train_loss" in line]
     validation = [(line["step"], line["validation_loss"]) for line in metrics if "validation_loss" in line]
@@ -49,13 +80,14 @@ def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, pa
                       ha="center", color=WARM, fontsize=10, fontweight="bold")  # fmt: skip
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
-    if axes.get_legend_handles_labels()[0]:  # nothing is labelled yet where a run was stopped at once
+    if axes.get_legend_handles_labels()[0]:  # a run that was stopped at once has nothing to label
         axes.legend(frameon=False, fontsize=9)
     _save(figure, path)
 
 
+@_own_settings()
 def ladder_plot(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """A dot per rung at its validation loss, a mark where the published loss lies, and what the rung adds."""
+    """Draw a dot for each rung at its validation loss, a mark at the published loss, and what the rung adds."""
     figure, axes = _figure(8, 1.1 + 0.5 * len(rows))
     losses, places = [row["validation_loss"] for row in rows], range(len(rows))
     published = [(row["published_loss"], place) for place, row in enumerate(rows) if row["published_loss"] is not None]

@@ -1,50 +1,44 @@
-"""A training inside its run folder: the loop, with everything recorded that is needed to look back and to go on."""
+"""A training in its run folder: the loop, with everything recorded that is needed to look back and to go on."""
 
 from __future__ import annotations
 
 import json
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .. import __version__, checkpoint, cpu
-from ..batches import Batches
+from .. import checkpoint, cpu
 from ..corpus import Corpus
 from ..errors import InputError, as_input_error
 from ..files import write_atomically
 from ..model.config import Recipe
 from ..model.fusing import fuse, fused_cross_entropy
-from ..rungs import build
+from ..provenance import versions
+from ..run_config import CorpusIdentity, Plan, RunConfig, StateFacts
+from ..rungs import RECIPES, build
 from ..tokenizer import CharTokenizer
+from .clock import Clock, TimedStep
+from .compilation import choose_compilation, compile_now
 from .devices import choose_device
+from .evaluation import EvaluationBatches, StoppedInEvaluation, limit_for
 from .loop import Step, evaluate, train, training_step
 from .loss import cross_entropy
 from .metrics import LOG_EVERY, metrics_of, read_metrics
 from .optimizers import make_optimizer
-from .plan import (
-    choose_compilation,
-    compile_now,
-    compute_in,
-    precision_for,
-    products_for,
-    slices_for,
-    step_in_slices,
-    worth_compiling,
-)
+from .plan import choose_plan, dtype_of, products_of
 from .plots import loss_plot
 from .schedules import learning_rate
+from .slices import compute_in, step_in_slices
+from .texts import check_corpus, tokens_of
 
-
-def versions() -> dict[str, str]:
-    """What must be the same for the numbers to be the same."""
-    return {"gptladder": __version__, "torch": torch.__version__, "python": platform.python_version()}
+GRACE_SECONDS = 0.5  # for which an evaluation under way goes on after a stop: one that is nearly done is not lost
 
 
 @dataclass
@@ -52,36 +46,88 @@ class Training:
     """A model on its way from step `done` to the recipe's last, in a run folder. `begin` or `resume` make one."""
 
     run: checkpoint.Run
-    recipe: Recipe
-    seed: int
-    batches: Batches
-    model: nn.Module  # fused, unless the run says otherwise
+    plan: Plan  # how it runs here: as the run's own, but not compiled where no compiler is installed any more
+    batches: EvaluationBatches
+    model: nn.Module  # fused, unless the plan says otherwise
     optimizer: torch.optim.Optimizer
     started: float  # time.perf_counter() when the command began
-    done: int = 0
-    seconds_before: float = 0.0  # of the sittings before this one
-    train_seconds_before: float = 0.0
-    best_step: int = 0
-    best_loss: float = math.inf
+    before: StateFacts = field(default_factory=StateFacts)  # where it goes on from
     note: str = ""  # what a user should know about how it runs
-    compiled: bool = False
+    on_evaluation: Callable[[float], None] = lambda fraction: None  # told how much of an evaluation is done, 0 to 1
     stopping: bool = field(default=False, init=False)
 
+    def __post_init__(self) -> None:
+        self.done, self.best_step = self.before.step, self.before.best_step
+        self.best_loss = math.inf if self.before.best_loss is None else self.before.best_loss
+        device = torch.device(self.plan.device)
+        self.clock = Clock(self.started, device, self.before.seconds, self.before.train_seconds)
+        self._stop_at = math.inf
+        # The loss of a step whose evaluation is still to come: it is broken off with the training, and made up for on resuming.
+        self._unevaluated = None if self.before.unevaluated_loss is None else torch.tensor(self.before.unevaluated_loss)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that it is trained by."""
+        return self.run.config.recipe
+
+    @property
+    def seed(self) -> int:
+        """The seed of weights, batches and dropout."""
+        return self.run.config.seed
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do. `resume` with more steps goes on."""
+        return self.done >= self.recipe.steps and self._unevaluated is None
+
     def stop(self) -> None:
-        """After the step under way, save and end. May be called from a signal handler or another thread."""
-        self.stopping = True
+        """Ask it to save and end: after the step under way, or in the middle of an evaluation or of compiling.
 
-    def steps(self) -> Iterator[Step]:
-        """Trains, records, and yields each step; when it ends the run folder holds best, last, metrics and curve."""
-        with products_for(self.recipe, torch.device(self.run.config["device"]), _dtype_of(self.run)):
-            yield from self._steps()
+        May be called from a signal handler or another thread, also before the first step.
+        """
+        self.stopping, self._stop_at = True, time.perf_counter() + GRACE_SECONDS
 
-    def _steps(self) -> Iterator[Step]:
-        loss_function = fused_cross_entropy if self.run.config["fused"] else cross_entropy
-        if self.compiled:
-            compile_now(self.model, self.batches, self._slices(), loss_function)
-        setup_seconds = self.seconds_before + time.perf_counter() - self.started
-        steps = train(
+    def steps(self) -> Iterator[TimedStep]:
+        """Train, record, and yield each step; when it ends the run folder holds best, last, metrics and curve."""
+        self.batches.begins = self.clock.evaluation_begins
+        self.batches.progress = lambda fraction: self.on_evaluation(fraction)
+        self.batches.stopping = lambda: time.perf_counter() >= self._stop_at
+        with products_of(self.plan):
+            try:
+                yield from self._recorded()
+            except StoppedInEvaluation:
+                self._save_state()
+        config = self.run.config
+        title = f"{config.rung}, recipe {config.recipe_name}, {Path(config.corpus.name).name}"
+        loss_plot(read_metrics(self.run.folder), title, config.model.vocab_size, self.run.folder / "loss.png")
+
+    def _recorded(self) -> Iterator[TimedStep]:
+        loss_function = fused_cross_entropy if self.plan.fused else cross_entropy
+        if self.plan.compiled and not self.finished:
+            compile_now(self.model, self.batches, self.plan.slices, loss_function, lambda: self.stopping)
+        if self.stopping:
+            return
+        with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
+            for step in self.clock.time(self._loop(loss_function), self.recipe.batch_size * self.recipe.block_size, self.done):
+                stopping = self.stopping  # read once: a signal may come at any moment
+                if step.validation_loss is not None or step.step % LOG_EVERY == 0 or stopping:
+                    metrics.write(json.dumps(metrics_of(step)) + "\n")
+                    metrics.flush()
+                if step.validation_loss is not None:
+                    self._unevaluated = None
+                    self._keep_best(step.step, step.validation_loss)
+                if step.validation_loss is not None or stopping:
+                    self._save_state()
+                yield step
+                if stopping:
+                    break
+
+    def _loop(self, loss_function: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Step]:
+        """The training loop, behind the evaluation that the last sitting broke off."""
+        if self._unevaluated is not None:
+            loss = evaluate(self.model, self.batches.all_blocks("validation"), loss_function)
+            yield Step(self.done, self._unevaluated, loss)
+        yield from train(
             self.model,
             self.optimizer,
             self.batches,
@@ -91,75 +137,60 @@ class Training:
             learning_rate=partial(learning_rate, self.recipe),
             loss_function=loss_function,
             done=self.done,
-            take_step=self._take_step(),
+            take_step=self._take_step,
         )
-        with (self.run.folder / checkpoint.METRICS).open("a") as metrics:
-            for step in steps:
-                step = replace(
-                    step,
-                    seconds=step.seconds + setup_seconds,
-                    train_seconds=step.train_seconds + self.train_seconds_before,
-                )
-                stopping = self.stopping  # read once: a signal may come at any moment
-                if step.validation_loss is not None or step.step % LOG_EVERY == 0 or stopping:
-                    metrics.write(json.dumps(metrics_of(step)) + "\n")
-                    metrics.flush()
-                if step.validation_loss is not None or stopping:
-                    self._save(step)
-                self.done = step.step
-                yield step
-                if stopping:
-                    break
-        title = f"{self.recipe.rung}, recipe {self.run.config['recipe']}, {Path(self.run.config['corpus']['name']).name}"
-        loss_plot(read_metrics(self.run.folder), title, self.run.model_config.vocab_size, self.run.folder / "loss.png")
 
-    def _slices(self) -> int:
-        device, dtype = torch.device(self.run.config["device"]), _dtype_of(self.run)
-        return slices_for(self.recipe, device, dtype) if self.run.config["fused"] else 1
+    def _take_step(self, *arguments: Any) -> Tensor:  # noqa: ANN401  as `training_step` has them
+        sliced = partial(step_in_slices, self.plan.slices) if self.plan.slices > 1 else training_step
+        loss = sliced(*arguments)
+        self.done += 1
+        evaluating = self.done % self.recipe.evaluate_every == 0 or self.done == self.recipe.steps
+        self._unevaluated = loss if evaluating else None
+        return loss
 
-    def _take_step(self) -> Callable[..., Tensor]:
-        return partial(step_in_slices, self._slices()) if self._slices() > 1 else training_step
-
-    def _save(self, step: Step) -> None:
-        if step.validation_loss is not None and not math.isfinite(step.validation_loss):
-            rate = self.recipe.learning_rate
+    def _keep_best(self, step: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            rate, name = self.recipe.learning_rate, self.run.config.recipe_name
+            usual = RECIPES[name].learning_rate if name in RECIPES else rate
+            advised = f"{usual:g}" if rate > usual else f"{rate / 3:.1g}"
             raise InputError(
-                f"the loss is {step.validation_loss} after step {step.step}: learning_rate {rate} is too much for this recipe; "
-                f"train anew with less: --set learning_rate={rate / 3:.1g}"
+                f"the loss is {loss} after step {step}: learning_rate {rate:g} is too much for this recipe; "
+                f"train again with --set learning_rate={advised}"
             )
-        if step.validation_loss is not None and step.validation_loss < self.best_loss:
-            self.best_step, self.best_loss = step.step, step.validation_loss
-            self.run.save_model(self.model, step.step, step.validation_loss)
-        self.run.save_state(
-            self.model,
-            self.optimizer,
-            {
-                "step": step.step,
-                "seconds": step.seconds,
-                "train_seconds": step.train_seconds,
-                "best_step": self.best_step,
-                "best_loss": self.best_loss,
-            },
+        if loss < self.best_loss:
+            self.best_step, self.best_loss = step, loss
+            self.run.save_model(self.model, step, loss)
+
+    def _save_state(self) -> None:
+        facts = StateFacts(
+            self.done,
+            self.clock.seconds(),
+            self.clock.train_seconds,
+            self.best_step,
+            self.best_loss if math.isfinite(self.best_loss) else None,
+            None if self._unevaluated is None else self._unevaluated.item(),
         )
+        self.run.save_state(self.model, self.optimizer, facts)
 
 
-def _dtype_of(run: checkpoint.Run) -> torch.dtype:
-    """What the run's products are computed in."""
-    return torch.bfloat16 if run.config.get("precision") == "bfloat16" else torch.float32
-
-
-def _prepare(
-    recipe: Recipe, corpus: Corpus, seed: int, device: torch.device, fused: bool, dtype: torch.dtype
-) -> tuple[CharTokenizer, Batches, nn.Module, torch.optim.Optimizer]:
-    cpu.keep_freed_memory()
-    tokenizer = CharTokenizer.of(corpus.text)
+def _batches(recipe: Recipe, corpus: Corpus, tokenizer: CharTokenizer, device: torch.device) -> EvaluationBatches:
     with as_input_error(f"corpus {corpus.name}: "):
-        batches = Batches(torch.tensor(tokenizer.encode(corpus.text), device=device), recipe.batch_size, recipe.block_size)
+        tokens = tokens_of(tokenizer, corpus.text).to(device)
+        return EvaluationBatches(tokens, recipe.batch_size, recipe.block_size)
+
+
+def _model(recipe: Recipe, vocab_size: int, seed: int, device: torch.device) -> nn.Module:
+    """The untrained model in its written-out form."""
+    cpu.keep_freed_memory()
     torch.manual_seed(seed)
     with as_input_error():
-        model = build(recipe.rung, recipe.config(len(tokenizer))).to(device)
-    model = compute_in(fuse(model) if fused else model, dtype)
-    return tokenizer, batches, model, make_optimizer(model, recipe, dtype)
+        return build(recipe.rung, recipe.config(vocab_size)).to(device)
+
+
+def _prepared(model: nn.Module, recipe: Recipe, plan: Plan) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """The model as the plan has it, and the optimizer of its weights."""
+    model = compute_in(fuse(model) if plan.fused else model, dtype_of(plan))
+    return model, make_optimizer(model, recipe, dtype_of(plan))
 
 
 def begin(
@@ -172,94 +203,80 @@ def begin(
     fused: bool = True,
     started: float | None = None,
 ) -> Training:
-    """A new training of the recipe called `name`, in a new run folder. InputError if the folder or the text is unfit.
-
-    It takes the number of threads that torch has (all cores, unless $OMP_NUM_THREADS says otherwise) and records it.
-    """
+    """Begin a training by the recipe called `name` in a new run folder. InputError if the folder or the text is unfit."""
     started = time.perf_counter() if started is None else started
     checkpoint.check_out(folder)
-    dtype = precision_for(recipe, device) if fused else torch.float32
-    tokenizer, batches, model, optimizer = _prepare(recipe, corpus, seed, device, fused, dtype)
-    compiled, note = choose_compilation(fused and worth_compiling(recipe, model, device, dtype))
-    config = asdict(recipe.config(len(tokenizer)))
-    run = checkpoint.create(
-        folder,
-        {
-            "rung": recipe.rung,
-            "recipe": name,
-            "model": config,
-            "training": {key: value for key, value in asdict(recipe).items() if key not in config and key != "rung"},
-            "corpus": {"name": corpus.name, "sha256": corpus.sha256, "stand_in": corpus.stand_in},
-            "seed": seed,
-            "device": str(device),
-            "threads": torch.get_num_threads(),
-            "compiled": compiled,
-            "fused": fused,
-            "precision": str(dtype).removeprefix("torch."),
-            "versions": versions(),
-        },
-        tokenizer,
-        model,
-        optimizer,
-        {"step": 0, "seconds": 0.0, "train_seconds": 0.0, "best_step": 0, "best_loss": None},
+    tokenizer = CharTokenizer.of(corpus.text)
+    batches = _batches(recipe, corpus, tokenizer, device)
+    batches.limit = limit_for(batches)
+    untrained = _model(recipe, len(tokenizer), seed, device)
+    plan, note = choose_plan(recipe, untrained, device, fused)
+    model, optimizer = _prepared(untrained, recipe, plan)
+    identity = CorpusIdentity(corpus.name, corpus.sha256, corpus.stand_in)
+    config = RunConfig(
+        *(name, recipe, recipe.config(len(tokenizer)), identity, seed, plan, batches.limit, versions()),
     )
-    return Training(run, recipe, seed, batches, model, optimizer, started, note=note, compiled=compiled)
+    run = checkpoint.create(folder, config, tokenizer, model, optimizer)
+    return Training(run, plan, batches, model, optimizer, started, note=_joined(note, batches.note()))
 
 
-def recipe_of(run: checkpoint.Run) -> Recipe:
-    """The recipe that a run was trained by, from its config.json. InputError if that is none."""
-    model = {key: value for key, value in run.config["model"].items() if key != "vocab_size"}
-    try:
-        return Recipe(rung=run.config["rung"], **model, **run.config["training"])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{run.folder / checkpoint.CONFIG} holds no recipe of this version: {error}") from None
-
-
-def check_corpus(run: checkpoint.Run, corpus: Corpus) -> None:
-    """InputError unless this is the text that the run was trained on, to the last character."""
-    if corpus.sha256 != run.config["corpus"]["sha256"]:
-        reason = f" ({corpus.note})" if corpus.stand_in else " (it has changed since)"
-        raise InputError(f"{run.folder} was trained on another text than {corpus.name} is now{reason}; bring that text back")
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def resume(folder: Path, corpus: Corpus, started: float | None = None, steps: int | None = None) -> Training:
-    """The training of a run folder, where its newest state left it; to step `steps` if given.
+    """Return the training of a run folder, where its newest state left it. InputError if run, text or device do not fit.
 
-    InputError if run, text or device do not fit.
+    With `steps`, the recipe has that many steps from now on, also in the run's config.json: the learning rate follows the
+    longer recipe from here. A finished run comes back as a training that is `finished`.
     """
     started = time.perf_counter() if started is None else started
     run = checkpoint.Run.open(folder)
     check_corpus(run, corpus)
-    recipe = recipe_of(run) if steps is None else replace(recipe_of(run), steps=steps)
-    device = choose_device(run.config["device"])
-    torch.set_num_threads(run.config["threads"])  # another number would round sums otherwise
-    _, batches, model, optimizer = _prepare(recipe, corpus, run.config["seed"], device, run.config["fused"], _dtype_of(run))
-    compiled, note = choose_compilation(run.config["compiled"])
+    config = run.config if steps is None else _lengthened(run, steps)
+    recipe, plan = config.recipe, config.plan
+    device = choose_device(plan.device)
+    torch.set_num_threads(plan.threads)  # another number would round sums otherwise
+    batches = _batches(recipe, corpus, run.tokenizer, device)
+    batches.limit = config.evaluation_limit
+    model, optimizer = _prepared(_model(recipe, len(run.tokenizer), config.seed, device), recipe, plan)
+    compiled, note = choose_compilation(plan.compiled)
     run.model()  # best weights that are damaged are found now, not after hours of training
     facts = run.load_state(model, optimizer)
-    try:
-        training = Training(
-            *(run, recipe, run.config["seed"], batches, model, optimizer, started),
-            done=facts["step"],
-            seconds_before=facts["seconds"],
-            train_seconds_before=facts["train_seconds"],
-            best_step=facts["best_step"],
-            best_loss=math.inf if facts["best_loss"] is None else facts["best_loss"],
-            note=note,
-            compiled=compiled,
-        )
-    except KeyError as error:
-        raise InputError(f"the newest state of {folder} lacks {error}; remove it to resume from the one before") from None
+    run = run if config == run.config else run.with_config(config)
     # What was logged after the state is trained and logged again; so is step 0 by a training that begins there.
-    kept = [line for line in read_metrics(folder) if line["step"] <= training.done and training.done > 0]
+    logged = facts.step if facts.unevaluated_loss is None else facts.step - 1
+    kept = [line for line in read_metrics(folder) if line["step"] <= logged and facts.step > 0]
     write_atomically(folder / checkpoint.METRICS, "".join(json.dumps(line) + "\n" for line in kept).encode())
-    return training
+    plan = replace(plan, compiled=compiled)
+    return Training(run, plan, batches, model, optimizer, started, facts, _joined(note, batches.note()))
 
 
-def evaluate_run(run: checkpoint.Run, corpus: Corpus, device: torch.device) -> float:
-    """The loss of a run's best model on a corpus's whole validation split. InputError if it does not know a character."""
-    with as_input_error(f"corpus {corpus.name}: "):
-        tokens = torch.tensor(run.tokenizer.encode(corpus.text), device=device)
-        batches = Batches(tokens, 1, run.model_config.block_size)
+def _lengthened(run: checkpoint.Run, steps: int) -> RunConfig:
+    recipe = run.config.recipe
+    if steps < recipe.steps:
+        raise InputError(f"{run.folder} trains to step {recipe.steps}, not to {steps}; give --steps a larger number")
+    return replace(run.config, recipe=replace(recipe, steps=steps))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss of a run's best model on a validation split, and how much of the split was read."""
+
+    loss: float
+    targets: int
+    split_targets: int
+
+
+def evaluate_run(
+    run: checkpoint.Run, corpus: Corpus, device: torch.device, progress: Callable[[float], None] = lambda fraction: None
+) -> Evaluation:
+    """Evaluate a run's best model on a corpus's validation split, in part if it is huge, as a training does.
+
+    `progress` is told how much is done, 0 to 1. InputError if the run does not know a character.
+    """
+    batches = _batches(run.config.recipe, corpus, run.tokenizer, device)
+    batches.limit, batches.progress = limit_for(batches), progress
     model = fuse(run.model()).to(device)
-    return evaluate(model, batches.all_blocks("validation"), fused_cross_entropy)
+    loss = evaluate(model, batches.all_blocks("validation"), fused_cross_entropy)
+    return Evaluation(loss, batches.targets("validation"), len(batches.splits["validation"]) - 1)

@@ -1,4 +1,4 @@
-"""How the learning rate moves: pure functions of the step."""
+"""How the learning rate moves: a pure function of the step."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from ..model.config import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """The rate for step 1..steps: up in a line over the warm-up, level, and down in a line towards zero at the end.
+    """Return the rate for step 1..steps: up in a line, then level, then down in a line.
 
-    With learning_rate 1, 10 steps, warmup_steps 2 and decay 0.4: 0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2.
+    It rises over the first warmup_steps and falls towards zero over the last `decay` of all steps.
+    With learning_rate 1, 10 steps, warmup_steps 2 and decay 0.4: 0.5, 1, 1, 1, 1, 1, 0.8, 0.6,
+    0.4, 0.2.
     """
     up = step / recipe.warmup_steps if step < recipe.warmup_steps else 1.0
     decay_steps = recipe.decay * recipe.steps

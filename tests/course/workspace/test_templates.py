@@ -29,8 +29,9 @@ from gptladder.course.workspace.layout import MYGPT
 from gptladder.course.workspace.make import TEMPLATES, project_files, write_project, zipped
 from gptladder.model.config import Recipe
 from gptladder.model.ladder import RECIPES, RUNGS
+from gptladder.run_config import CorpusIdentity
 from gptladder.training.metrics import read_metrics
-from gptladder.training.run import begin, evaluate_run, recipe_of
+from gptladder.training.run import begin, evaluate_run
 
 SCRIPTS = ("train.py", "generate.py")
 READMES = ("README.md", "README-completed.md")
@@ -168,14 +169,14 @@ def test_a_model_that_cannot_write_yet_is_trained_and_says_so(call, project, sma
 def test_a_run_is_one_that_gptladder_reads(call, project, gptladder, small_file, small_text, lesson, rung, fused):
     folder = trained(call, project(lesson), rung, small_file)
     run = Run.open(folder)
-    assert run.config["rung"] == rung
-    assert run.config["fused"] is fused
-    assert recipe_of(run).steps == 20
-    assert rung == "gpt" or recipe_of(run) == Recipe(**{**vars(RECIPES[rung]), "steps": 20})
+    assert run.config.rung == rung
+    assert run.config.plan.fused is fused
+    assert run.config.recipe.steps == 20
+    assert rung == "gpt" or run.config.recipe == Recipe(**{**vars(RECIPES[rung]), "steps": 20})
     lines = read_metrics(folder)
     assert [line["step"] for line in lines] == [0, 10, 20]
     assert lines[2]["validation_loss"] < lines[0]["validation_loss"]
-    loss = evaluate_run(run, Corpus("small", small_text), torch.device("cpu"))
+    loss = evaluate_run(run, Corpus("small", small_text), torch.device("cpu")).loss
     assert loss == pytest.approx(lines[2]["validation_loss"], abs=1e-5)
     sampled = gptladder("sample", folder, "--prompt", "king", "--tokens", 30, "--seed", 1)
     assert sampled.code == 0
@@ -284,7 +285,7 @@ def test_the_stand_in_is_taken_loudly_where_there_is_no_other(call, project):
     outcome = call(folder, "train.py", "bigram", "--steps", 1, "--out", "one")
     assert "text: THE STAND-IN, 1,112,970 characters" in outcome.out
     assert "raw.githubusercontent.com/karpathy/char-rnn" in outcome.out
-    assert Run.open(folder / "one").config["corpus"]["stand_in"] is True
+    assert Run.open(folder / "one").config.corpus.stand_in is True
 
 
 @pytest.mark.parametrize("place", ["data/input.txt", "data/tinyshakespeare.txt", "$GPTLADDER_DATA", "~/.cache/gptladder"])
@@ -297,8 +298,8 @@ def test_a_text_in_any_of_its_places_is_preferred(call, project, small_text, mon
     file.write_bytes(b"\xef\xbb\xbf" + small_text.replace("\n", "\r\n").encode())
     outcome = call(folder, "train.py", "bigram", "--steps", 1, "--out", "one")
     assert f"text: a text of your own, {len(small_text):,} characters, {file}" in outcome.out
-    corpus = Run.open(folder / "one").config["corpus"]
-    assert corpus == {"name": str(file), "sha256": Corpus("small", small_text).sha256, "stand_in": False}
+    corpus = Run.open(folder / "one").config.corpus
+    assert corpus == CorpusIdentity(str(file), Corpus("small", small_text).sha256, stand_in=False)
 
 
 @pytest.mark.slow
@@ -494,7 +495,7 @@ def test_the_rungs_and_their_lessons_are_the_course_s():
 def test_every_rung_trains_with_what_its_lessons_ask_for(tmp_path, lesson, rung):
     assert rehearsal.rehearse(tmp_path / "project", rung, lesson) is None
     config = Run.open(tmp_path / "project" / "runs" / "rehearsal").config
-    assert config["fused"] is (lesson == "5.2")
+    assert config.plan.fused is (lesson == "5.2")
 
 
 def test_a_rehearsal_says_what_is_wrong(tmp_path):

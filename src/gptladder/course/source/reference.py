@@ -13,7 +13,7 @@ STARTER_SET = (
     *("__init__.py", "tokenizer.py", "batches.py"),
     *(f"model/{name}.py" for name in MODEL),
     *(f"sampling/{name}.py" for name in ("__init__", "choose", "generate")),
-    *(f"training/{name}.py" for name in ("__init__", "loss", "loop")),
+    *(f"training/{name}.py" for name in ("__init__", "loss", "loop", "schedules")),
 )
 
 

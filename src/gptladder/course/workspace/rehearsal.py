@@ -75,6 +75,6 @@ def rehearse(folder: Path, rung: str, lesson: str) -> str | None:
         losses = [line["validation_loss"] for line in read_metrics(out) if "validation_loss" in line]
     except InputError as error:
         return f"gptladder cannot read the run folder: {error}"
-    if run.config["rung"] != rung or len(written) != 5 or len(losses) != 2 or not all(map(math.isfinite, losses)):
-        return f"the run folder holds {run.config['rung']} with the losses {losses}, and writes {written!r}"
+    if run.config.rung != rung or len(written) != 5 or len(losses) != 2 or not all(map(math.isfinite, losses)):
+        return f"the run folder holds {run.config.rung} with the losses {losses}, and writes {written!r}"
     return None

@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import sys
+import time
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -41,10 +42,11 @@ from mygpt.sampling.choose import Sampling
 from mygpt.tokenizer import CharTokenizer
 from mygpt.training.loop import Step, evaluate, train, training_step
 from mygpt.training.loss import cross_entropy
+from mygpt.training.schedules import learning_rate
 from safetensors.torch import save
 from torch import nn
 
-FORMAT = "gptladder-run-1"  # which `gptladder` reads
+FORMAT = "gptladder-run-2"  # which `gptladder` reads
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of that text
 STAND_IN = PROJECT / "data" / "stand_in.txt"
@@ -96,7 +98,7 @@ def places() -> list[Path]:
 def read_text(given: Path | None) -> tuple[Path, str, bool]:
     """Return the text, where it was, and whether it is TinyShakespeare.
 
-    It is the text given; without one, the first in `places`; without one there, the stand-in.
+    It is the text given, otherwise the first one found, otherwise the stand-in.
     """
     path = given or next((place for place in places() if place.is_file()), STAND_IN)
     try:
@@ -154,12 +156,6 @@ def fused_is_written() -> bool:
     return True
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Up in a line over the warm-up, down in a line over the last part; constant where the recipe has neither."""
-    down = (recipe.steps - step + 1) / (recipe.decay * recipe.steps + 1)
-    return recipe.learning_rate * min(step / max(1, recipe.warmup_steps), down, 1.0)
-
-
 class RunFolder:
     """The folder that a training leaves.
 
@@ -175,6 +171,7 @@ class RunFolder:
         self.folder = folder
         self.hashes = {name: hashlib.sha256(data).hexdigest() for name, data in small.items()}
         self.last_step, self.best_step, self.best_loss = 0, 0, math.inf
+        self.began = time.perf_counter()
 
     def record(self, step: Step, model: nn.Module) -> None:
         """Write every tenth step and every evaluation as a line of metrics.jsonl.
@@ -185,12 +182,13 @@ class RunFolder:
         if step.validation_loss is None and step.step % 10:
             return
         loss = None if step.train_loss is None else step.train_loss.item()
-        numbers = {**vars(step), "train_loss": loss}
+        seconds = round(time.perf_counter() - self.began, 3)
+        numbers = {**vars(step), "train_loss": loss, "seconds": seconds}
         line = {name: n for name, n in numbers.items() if n is not None and math.isfinite(n)}
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         if step.validation_loss is not None:
-            print(f"step {step.step:>5}  {step.seconds:>5.0f} s", end="")
+            print(f"step {step.step:>5}  {seconds:>5.0f} s", end="")
             print(f"   validation loss {step.validation_loss:.4f}", end="")
             print("" if loss is None else f"   of the last batch {loss:.4f}", flush=True)
             self.keep_best(model, step.validation_loss)
@@ -274,10 +272,16 @@ def train_rung(rung: Rung, options: argparse.Namespace) -> None:
             "stand_in": path == STAND_IN,
         },
         "seed": options.seed,
-        "device": options.device,
-        "threads": torch.get_num_threads(),
-        "compiled": False,
-        "fused": fused,
+        "plan": {
+            "device": options.device,
+            "precision": "float32",
+            "fused": fused,
+            "compiled": False,
+            "slices": 1,
+            "onednn": False,
+            "threads": torch.get_num_threads(),
+        },
+        "evaluation_limit": None,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     run = RunFolder(free_folder(options.out, rung), settings, tokenizer)
