@@ -17,10 +17,11 @@ ifneq ($(MADE_FOR),$(CURDIR))
 endif
 
 PIP := $(BIN)/python -m pip install -c constraints.txt
+SPREAD := --numprocesses auto --dist worksteal  # the tests side by side, one process for each core
 BARS := $(shell [ -t 2 ] || echo --quiet)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup train test test-slow check verify wheel clean
+.PHONY: help setup train test quick test-slow check verify wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,11 +32,14 @@ setup: $(STAMP) ## make .venv and install everything; quick when nothing changed
 train: $(STAMP) ## train the default model and print what it writes; ARGS="bigram" trains a rung
 	@$(BIN)/gptladder train $(ARGS)
 
-test: $(STAMP) ## run the tests, about six minutes on two cores
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests, about three minutes on two cores
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+
+quick: $(STAMP) ## run the tests of what you changed since the last commit, under a minute
+	@$(BIN)/python -m pytest $(SPREAD) -m 'not slow and not process' $$($(BIN)/python tools/tests_of_changes.py) $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take longer
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) -m slow $(ARGS)
 
 check: $(STAMP) ## look at format, style and types
 	$(BIN)/python -m ruff format --check .

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from gptladder import corpus
-from gptladder.provenance import versions
+from gptladder.provenance import machine, versions
 from gptladder.rungs import ALL, RECIPES
 from gptladder.training.devices import choose_device
 from gptladder.training.run import begin
@@ -76,7 +75,7 @@ def main() -> None:
             "sd": deviation,
             "band": spread.band,
         }
-        report = {"machine": platform.platform(), "versions": versions(), "seeds": SEEDS, "rungs": results}
+        report = {"machine": machine(), "versions": versions(), "seeds": SEEDS, "rungs": results}
         arguments.out.write_text(json.dumps(report, indent=2))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -15,25 +14,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gptladder.corpus import STAND_IN, Corpus, load, local_tinyshakespeare
-from gptladder.provenance import versions
+from gptladder.provenance import machine, peaks, versions
 
 HERE = Path(__file__).resolve().parent
 TINY = "GPTLADDER_BENCHMARK_IS_TINY"  # in the environment of children
 
 
 def provenance() -> dict[str, Any]:
-    """Machine, versions, commit and command."""
+    """Machine with the peaks of its products, versions, commit and command."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "system": platform.platform(),
-        },
+        "machine": {**machine(), "memory_gib": round(memory / 2**30, 1)},
+        "peaks": peaks(),
         "versions": versions(),
         "commit": _commit(),
         "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
@@ -41,25 +34,11 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def _commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
 
     return git("rev-parse", "--short=12", "HEAD") + (" and changes" if git("status", "--porcelain", "--", "../src") else "")
-
-
-def matmul_peak(dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
-    """The most additions and multiplications a second that a square matrix product was seen to do here."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    return 2 * size**3 / min(timed(lambda: a @ b) for _ in range(20))
 
 
 def timed(work: Callable[[], object]) -> float:

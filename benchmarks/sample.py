@@ -22,7 +22,7 @@ from report import arguments, in_child, median, print_table, write
 TOKENS = 255
 SIZES: dict[str, tuple[str, dict[str, int]]] = {
     "published, 10.8 M": ("gpt", {"block_size": 256, "n_layer": 6, "n_head": 6, "n_embd": 384}),
-    "laptop, 2.6 M": ("modern", {"block_size": 128, "n_layer": 4, "n_head": 6, "n_embd": 192}),
+    "laptop, 2.6 M": ("modern", {"block_size": 256, "n_layer": 4, "n_head": 6, "n_embd": 192}),
     "nanoGPT's for CPUs, 0.8 M": ("gpt", {"block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128}),
 }
 TINY = {"tiny": ("gpt", {"block_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 16})}

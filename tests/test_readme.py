@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import statistics
 from pathlib import Path
 
 import pytest
 
+import tables
 from gptladder.cli import app as cli
 
 ROOT = Path(__file__).parent.parent
@@ -86,60 +86,35 @@ def test_the_lines_of_the_small_rungs_are_the_ones_that_climb_wrote():
         assert line in written[name][1]
 
 
-def test_the_table_is_the_one_that_climb_wrote():
-    """Each row of the README's table agrees with docs/ladder.json, which `gptladder climb` wrote."""
-    rows = json.loads((ROOT / "docs" / "ladder.json").read_text())["rungs"]
-    table = {cells[0]: cells for line in README.splitlines() if (cells := [c.strip(" `") for c in line.strip("|").split("|")])}
-    for row in rows:
-        cells = table[row["rung"]]
-        published = "" if row["published_loss"] is None else f"{row['published_loss']:.2f}"
-        assert cells[1:] == [
-            row["adds"],
-            f"{row['parameters']:,}",
-            f"{row['seconds']:.0f}",
-            f"{row['validation_loss']:.3f}",
-            published,
-            row["verdict"],
-        ]
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_every_measured_table_is_the_one_that_its_report_gives(page):
+    assert tables.filled(page.read_text()) == page.read_text()
 
 
-def numbers_of(row_begins: str) -> list[str]:
-    """The numbers of the table row that begins so, as they are printed."""
-    row = next(line for line in README.splitlines() if line.startswith(f"| {row_begins}"))
-    return re.findall(r"\d[\d,]*\.?\d*", row.replace("*", "").split("|", 2)[2])
+def test_a_table_follows_its_report():
+    page = "before\n<!-- table: ladder -->\nold\n<!-- end -->\nafter"
+    filled = tables.filled(page)
+    assert "old" not in filled
+    for row in json.loads((ROOT / "docs" / "ladder.json").read_text())["rungs"]:
+        assert f"| `{row['rung']}` | {row['adds']} | {row['parameters']:,} | {row['seconds']:.0f} |" in filled
+    assert filled.startswith("before\n")
+    assert filled.endswith("\nafter")
 
 
-def report(name: str):
-    return json.loads((ROOT / "docs" / f"{name}.json").read_text())
+def test_every_table_of_benchmarks_is_shown_somewhere():
+    shown = {name.split()[0] for page in tables.PAGES for name in re.findall(r"<!-- table: ([^>]+?) -->", page.read_text())}
+    assert shown == set(tables.TABLES)
 
 
-def test_the_seconds_beside_others_are_the_measured_ones():
-    losses = report("train-losses")["losses"]
-    rows = {"`gptladder train --recipe sprint`": "sprint", "`gptladder train` (": "laptop", "nanoGPT's `train.py`": "nanogpt"}
-    for begins, who in rows.items():
-        ends = [run["loss"] if who == "nanogpt" else run["losses"][-1] for run in losses[who]]
-        seconds, loss = numbers_of(begins)
-        assert seconds == f"{statistics.median(run['seconds'] for run in losses[who]):.0f}"
-        assert float(loss) == pytest.approx(statistics.median(ends), abs=0.005)
+def test_every_report_is_used_and_every_kind_of_processor_has_its_tables():
+    text = (ROOT / "docs" / "measurements.md").read_text()
+    for host in tables.hosts():
+        assert f"<!-- table: machine {host} -->" in text
+        for kind in ("losses", "speed", "writing"):
+            assert f"<!-- table: {kind} {host} -->" in text
 
 
-def test_the_rates_beside_others_are_the_measured_ones():
-    for name, measured in report("sample")["writing"].items():
-        rates = measured["tokens_per_second"]
-        assert f"| {name} | ours, one text | {rates['float32, 1']:,.0f} |" in README
-        assert measured["same_text_as_nanogpt"] is not False
-    shapes = report("train-speed")["speed"]["published, 64 x 256"]
-    assert f"| 64 x 256, 6 layers of 384 | ours | {shapes['ours']['tokens_per_second']:,.0f} | 1.00 |" in README
-
-
-def test_the_ablation_is_the_measured_one():
-    for row in report("ablation")["rows"]:
-        assert f"| {row['adds']} | {row['parameters']:,} | {row['validation_loss']:.3f} | {row['gain']:+.3f} |" in README
-
-
-def test_the_waits_of_the_course_are_the_measured_ones():
-    found = report("course")
-    cold, warm = (statistics.median(found["check"][name]) for name in ("cold", "warm"))
-    text = " ".join(README.split())
-    assert f"a check takes {cold:.1f} seconds, on the next save {warm:.2f};" in text
-    assert f"one eats memory, {found['grade']['seconds']:.0f}; `course verify` {found['verify']:.0f} (" in text
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "measurements.md"):
+        links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
