@@ -90,8 +90,8 @@ def losses(host: str) -> str:
         reached = "" if None in seconds else f"{median(seconds):,.0f}"
         rows.append([words, reached, f"{median([run['losses'][-1] for run in runs]):.3f}"])
     if theirs := found["losses"]["nanogpt"]:
-        seconds, ends = median([run["seconds"] for run in theirs]), median([run["loss"] for run in theirs])
-        rows.insert(1, ["nanoGPT's `train.py` by its README's line for CPUs", f"{seconds:,.0f}", f"{ends:.3f}"])
+        whole, ends = (median([run[key] for run in theirs]) for key in ("seconds", "loss"))
+        rows.insert(1, ["nanoGPT's `train.py` by its README's line for CPUs", f"{whole:,.0f}", f"{ends:.3f}"])
     if lecture := found["speed"][PUBLISHED].get("lecture"):
         step = median(lecture["seconds_per_step"])
         words = f"the lecture's `gpt.py`: 5,000 steps of {step:.1f} s each, not run to the end"
@@ -161,7 +161,8 @@ def ablation() -> str:
 
 def recipes() -> str:
     """Return the recipes of the modern rung with their losses by seed, and the published one."""
-    measured, rows = report("recipes")["recipes"], []
+    measured: Report = report("recipes")["recipes"]
+    rows: Rows = []
     for name in ("sprint", "laptop", "patient", "published"):
         recipe, found = RECIPES[name], measured.get(name)
         model = build(recipe.rung, recipe.config(VOCABULARY))

@@ -47,7 +47,7 @@ def test_everything_in_the_tree_exists():
 
 
 COMMANDS = [
-    line.split("#")[0].strip() for block in code_blocks("sh") for line in block.splitlines() if line.startswith("gptladder ")
+    line.split("#")[0].strip() for block in code_blocks("sh") for line in block.splitlines() if re.match(r"gptladder \w", line)
 ]
 
 

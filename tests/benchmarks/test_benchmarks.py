@@ -28,8 +28,9 @@ def run(name, out, *words, check=True):
 
 
 def assert_has_provenance(report, name):
-    assert report["machine"]["cores"] == os.cpu_count()
-    assert report["machine"]["processor"]
+    assert report["machine"]["processor"]["cores"] == os.cpu_count()
+    assert report["machine"]["processor"]["name"]
+    assert report["peaks"]["float32"] > 0
     assert report["versions"]["torch"]
     assert report["commit"]
     assert report["command"].startswith(f"python benchmarks/{name}.py --tiny")
