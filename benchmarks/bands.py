@@ -12,7 +12,7 @@ import argparse
 import json
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gptladder import corpus
@@ -75,7 +75,7 @@ def main() -> None:
             "sd": deviation,
             "band": spread.band,
         }
-        report = {"machine": machine(), "versions": versions(), "seeds": SEEDS, "rungs": results}
+        report = {"machine": asdict(machine()), "versions": versions(), "seeds": SEEDS, "rungs": results}
         arguments.out.write_text(json.dumps(report, indent=2))
 
 

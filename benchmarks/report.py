@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def provenance() -> dict[str, Any]:
     """Machine with the peaks of its products, versions, commit and command."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "machine": {**machine(), "memory_gib": round(memory / 2**30, 1)},
+        "machine": {**asdict(machine()), "memory_gib": round(memory / 2**30, 1)},
         "peaks": peaks(),
         "versions": versions(),
         "commit": _commit(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,9 @@ def test_without_cpuinfo_the_processor_is_what_python_knows(monkeypatch):
 
 
 def test_the_machine_is_plain_data():
-    assert json.loads(json.dumps(provenance.machine()))["threads"] == torch.get_num_threads()
+    found = json.loads(json.dumps(asdict(provenance.machine())))
+    assert found["threads"] == torch.get_num_threads()
+    assert found["processor"]["cores"] == os.cpu_count()
 
 
 def test_peaks_name_each_library_and_precision(monkeypatch):

@@ -186,3 +186,31 @@ def test_nothing_is_pickled_or_executed_from_text(file):
     used = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not (used | imported) & {"exec", "eval", "pickle", "torch.save", "torch.load", "__import__"}
+
+
+MOST_LINES = 300
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_long_file_says_why(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES or "long because" in (ast.get_docstring(ast.parse(text)) or "")
+
+
+def public_signatures(file):
+    """The annotations of the public functions and methods of a file."""
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            found = [argument.annotation for argument in (*node.args.args, *node.args.kwonlyargs)] + [node.returns]
+            yield node.name, [ast.unparse(annotation) for annotation in found if annotation is not None]
+
+
+# Not across rooms: lines of metrics.jsonl and rows of reports, read and drawn in training/ alone; torch's own interface; names.
+LOOSE = {"training/ablate.py", "training/plots.py", "training/climb.py", "training/metrics.py", "training/optimizers.py"}
+LOOSE |= {"course/examination/guards.py"}
+
+
+@EVERY_FILE
+def test_no_loose_dictionary_crosses_a_room(file):
+    loose = [name for name, found in public_signatures(file) if any("dict[str, Any]" in text for text in found)]
+    assert file in LOOSE or not [name for name in loose if name not in ("to_json", "from_json")]

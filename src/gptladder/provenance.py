@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,6 +25,15 @@ class Processor:
     model: str  # "17"
     instruction_sets: tuple[str, ...]  # those of INSTRUCTION_SETS that it has
     cores: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine and how much of it is used."""
+
+    system: str
+    threads: int
+    processor: Processor
 
 
 def versions() -> dict[str, str]:
@@ -53,9 +61,9 @@ def processor() -> Processor:
     )
 
 
-def machine() -> dict[str, Any]:
-    """Return what the seconds of a report were measured on, as JSON keeps it."""
-    return {"system": platform.platform(), "threads": torch.get_num_threads(), "processor": asdict(processor())}
+def machine() -> Machine:
+    """Return what the seconds of a report were measured on."""
+    return Machine(platform.platform(), torch.get_num_threads(), processor())
 
 
 def gflops(dtype: torch.dtype = torch.float32, size: int = 1024, rounds: int = 20) -> float:

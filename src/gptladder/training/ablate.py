@@ -74,7 +74,7 @@ def ablate(
         )
         rows.append(row)
         report = {
-            "machine": machine(),
+            "machine": asdict(machine()),
             "versions": versions(),
             "seed": seed,
             "corpus": {"name": corpus.name, "sha256": corpus.sha256},

@@ -122,7 +122,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         return {
-            "machine": machine(),
+            "machine": asdict(machine()),
             "versions": versions(),
             "seed": self.seed,
             "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256},

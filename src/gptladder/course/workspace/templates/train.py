@@ -2,6 +2,9 @@
 
 `python train.py` takes the highest rung whose exercises are written. A training leaves a run
 folder, runs/RUNG-DATE-TIME, that generate.py and many commands of `gptladder` read.
+
+It is long because it is all in one place: what surrounds the loop that you write, from top to
+bottom, and nothing to look up elsewhere.
 """
 
 from __future__ import annotations
