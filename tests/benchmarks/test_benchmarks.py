@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 NANOGPT, LECTURE = HERE / "fake_nanogpt", HERE / "fake_lecture"

@@ -19,6 +19,8 @@ from gptladder.course.workspace import handin, record
 from gptladder.course.workspace.make import project_files, write_project
 from gptladder.errors import InputError
 
+pytestmark = pytest.mark.process
+
 FEW = ("1.2-encode", "3.3-head", "4.2-block")
 
 

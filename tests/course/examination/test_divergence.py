@@ -85,7 +85,7 @@ def test_the_lines_show_both_tensors_where_they_differ():
     lines = list(trace_lines(compare({"x": a, "s": a * 2}, {"x": a, "s": a})))
     assert lines[0].rstrip().endswith("same")
     assert "DIFFERS" in lines[1]
-    assert lines[2].rstrip().endswith("is right")
+    assert lines[2].rstrip().endswith("expected")
     assert "the line that makes s" in lines[3]
 
 

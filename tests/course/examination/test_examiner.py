@@ -12,6 +12,8 @@ from gptladder.course.examination.examiner import Examiner, untouched
 from gptladder.course.outline import course
 from gptladder.course.workspace.layout import HOME, LOCK
 
+pytestmark = pytest.mark.process
+
 HEAD, FILE = "3.3-head", "model/attention.py"
 
 

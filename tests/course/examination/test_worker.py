@@ -19,6 +19,8 @@ from gptladder.course.examination.protocol import READY, STACK, Answer, Job, Pla
 from gptladder.course.outline import course
 from gptladder.course.source.functions import text_of_body
 
+pytestmark = pytest.mark.process
+
 HEAD, FILE = "3.3-head", "model/attention.py"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked for it")
 WITHOUT_FORK = (  # the command that a worker is run under: Python itself, which takes fork away and goes on with the worker
