@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3 python
 
 # The stamp is written last and names this folder. So a .venv is whole if its own Python reads that name in it; one that was
-# interrupted, moved, copied or has lost its Python is not, and is made anew.
+# interrupted, moved, copied or has lost its Python is not, and is made again.
 MADE_FOR := $(shell $(BIN)/python -c 'print(open("$(STAMP)").read(), end="")' 2>/dev/null)
 ifneq ($(MADE_FOR),$(CURDIR))
 .PHONY: $(STAMP)
@@ -73,7 +73,7 @@ ifneq ($(MADE_FOR),$(CURDIR))
 	  echo "error: $$bare has no venv module; install it (Debian, Ubuntu: sudo apt install $$package) and try again" >&2; exit 1; \
 	else \
 	  echo "error: $(if $(PYTHON),PYTHON=$(PYTHON) is no Python 3.11 or newer,no Python 3.11 or newer on the PATH); install one" \
-	    "(Debian 12+, Ubuntu 24.04+: sudo apt install python3 python3-venv; macOS: brew install python; else: https://www.python.org)" \
+	    "(Debian 12+, Ubuntu 24.04+: sudo apt install python3 python3-venv; macOS: brew install python; other systems: https://www.python.org)" \
 	    "or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; \
 	fi
 endif

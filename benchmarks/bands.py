@@ -2,7 +2,7 @@
 
     python benchmarks/bands.py [RUNG ...] [--out bands.json]
 
-Trains every small rung and control (or those named) with seeds 1 to 5 on TinyShakespeare and prints a table with the band
+Train every small rung and control (or those named) with seeds 1 to 5 on TinyShakespeare and print a table with the band
 that follows: max(0.03, three standard deviations). About a quarter of an hour on two cores.
 """
 
@@ -34,12 +34,12 @@ class Spread:
 
     @property
     def band(self) -> float:
-        """Half the width within which a healthy training ends."""
+        """Half the width of the band in which a healthy training ends."""
         return max(LEAST_BAND, 3 * statistics.stdev(self.losses))
 
 
 def measure(rung: str, text: corpus.Corpus) -> Spread:
-    """Trains the rung by its own recipe once per seed."""
+    """Train the rung by its own recipe once per seed."""
     untrained, losses = [], []
     for seed in SEEDS:
         name = ALL[rung].recipe
@@ -52,7 +52,7 @@ def measure(rung: str, text: corpus.Corpus) -> Spread:
 
 
 def main() -> None:
-    """Measures, prints a row as soon as it is known, writes the JSON."""
+    """Measure, print each row as soon as it is known, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rungs", nargs="*", default=[name for name in ALL if name not in ("gpt", "modern")])
     parser.add_argument("--out", type=Path, default=Path("bands.json"))

@@ -1,4 +1,4 @@
-"""How long a learner and an instructor wait: a check, cold and warm; grading a class; the course's proof of itself.
+"""The time that a learner and an instructor wait: for a check, cold and warm; for a graded class; for `course verify`.
 
     python benchmarks/course.py [--rounds 3]
 
@@ -32,7 +32,7 @@ HOG = "import torch\nheld = []\nwhile True:\n    held.append(torch.ones(2**24))\
 
 
 def command(*words: str, cwd: Path, fine: tuple[int, ...] = (0,)) -> float:
-    """Seconds that our program takes with these words."""
+    """Return the seconds that `gptladder` takes with these arguments."""
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "gptladder", *words], cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode not in fine:
@@ -41,7 +41,7 @@ def command(*words: str, cwd: Path, fine: tuple[int, ...] = (0,)) -> float:
 
 
 def checking(rounds: int) -> dict[str, Any]:
-    """One exercise: the whole command, and in a worker that is warm, as `check --watch` has it."""
+    """Time the check of one exercise: as a whole command, and in a worker that is warm, as `check --watch` runs it."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         write_project(project, project_files(completed=True))
@@ -54,7 +54,7 @@ def checking(rounds: int) -> dict[str, Any]:
 
 
 def make_class(folder: Path, size: int) -> None:
-    """Archives to grade: the first never ends, the second eats memory, of the others every second has three mistakes."""
+    """Write archives to grade: the first never ends, the second eats memory, every second one after them has three mistakes."""
     wrong = [mutant for mutant in versions.mutants() if not mutant.right]
     for number in range(size):
         path = folder.parent / "making" / f"learner{number:02}"
@@ -72,7 +72,7 @@ def make_class(folder: Path, size: int) -> None:
 
 
 def grading(size: int) -> dict[str, Any]:
-    """The whole command on a class; every archive must have its row."""
+    """Time the whole command on a class; every archive must have its row."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "in"
         folder.mkdir()
@@ -87,7 +87,7 @@ def grading(size: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, prints the table, writes the JSON."""
+    """Measure, print the table, and write the JSON."""
     given = arguments(__doc__, "course.json").parse_args()
     size = TINY_CLASS if given.tiny else CLASS
     results: dict[str, Any] = {"check": checking(given.rounds), "grade": grading(size)}

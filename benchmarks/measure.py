@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: reads a task as JSON from its first argument, prints the answer as JSON.
+"""One measurement in a process of its own: read a task as JSON from the first argument, print the answer as JSON.
 
 The other benchmarks start it (`report.in_child`); every function here is one kind of task.
 """
@@ -35,12 +35,12 @@ GREEDY = Sampling(temperature=0)
 
 
 def peak_memory() -> int:
-    """The most bytes that were resident in this process."""
+    """Return the most bytes that were resident in this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
-    """Seconds of each training step of one of our rungs by a recipe, the batch and the optimizer included."""
+    """Time each training step of one of our rungs by a recipe, the batch and the optimizer included."""
     cpu.keep_freed_memory()
     settings = Recipe(**recipe)
     model = build(settings.rung, settings.config(VOCABULARY))
@@ -58,14 +58,14 @@ def steps_of_ours(recipe: dict[str, Any], steps: int) -> list[float]:
 
 
 def seconds(work: Any) -> float:  # noqa: ANN401
-    """How long it takes."""
+    """Return how many seconds a call takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def steps_of_nanogpt(path: str, recipe: dict[str, Any], steps: int) -> list[float]:
-    """The same of nanoGPT's model.py, with the batch, the optimizer and the clipping of its train.py."""
+    """Time the same with nanoGPT's model.py, and with the batch, the optimizer and the clipping of its train.py."""
     settings = Recipe(**recipe)
     B, T = settings.batch_size, settings.block_size
     model = peers.nanogpt_model(
@@ -90,12 +90,12 @@ def steps_of_nanogpt(path: str, recipe: dict[str, Any], steps: int) -> list[floa
 
 
 def steps_of_lecture(path: str, steps: int, shape: dict[str, float] | None = None) -> list[float]:
-    """The same of the lecture's gpt.py, at the published shapes."""
+    """Time the same with the lecture's gpt.py, at the published shapes."""
     return peers.time_lecture(Path(path), text(), steps, shape)
 
 
 def loss_of_nanogpt(folder: str) -> float:
-    """The whole-split loss of the checkpoint that its training left, by our rule."""
+    """Evaluate the checkpoint that nanoGPT's training left, on the whole split as we do it."""
     model, block_size = peers.nanogpt_checkpoint(Path(folder))
     corpus = text()
     from gptladder.tokenizer import CharTokenizer
@@ -114,7 +114,7 @@ def _ours(rung: str, config: dict[str, Any]) -> tuple[nn.Module, GPTConfig]:
 
 
 def sampling_of_ours(rung: str, config: dict[str, Any], dtype: str, streams: int, tokens: int, rounds: int) -> dict[str, Any]:
-    """Tokens a second of each round, and the greedy text that was written."""
+    """Return the tokens a second of each round, and the greedy text that was written."""
     model, shape = _ours(rung, config)
     model = for_writing(model, getattr(torch, dtype))
     prompt = torch.zeros(streams, 1, dtype=torch.long)
@@ -127,7 +127,7 @@ def sampling_of_ours(rung: str, config: dict[str, Any], dtype: str, streams: int
 
 
 def sampling_of_nanogpt(path: str, config: dict[str, Any], tokens: int, rounds: int) -> dict[str, Any]:
-    """The same of nanoGPT's `generate`, with the weights of ours and, as ours has it, ReLU in place of GELU.
+    """Measure the same with nanoGPT's `generate`, given our model's weights and, like our model, ReLU in place of GELU.
 
     So both compute the same function and must write the same text. top_k=1 makes it greedy.
     """
@@ -146,7 +146,7 @@ def sampling_of_nanogpt(path: str, config: dict[str, Any], tokens: int, rounds: 
 
 @torch.no_grad()
 def _copy_weights(ours: nn.Module, theirs: Any) -> None:  # noqa: ANN401
-    """Our GPT's weights into nanoGPT's model; it has no biases here, and ours begin at zero."""
+    """Copy our GPT's weights into nanoGPT's model. It has no biases here; ours are zero when a model is new."""
     weights = fuse(ours).state_dict()
     inner = theirs.transformer
     inner.wte.weight = nn.Parameter(weights["embed.token.weight"].clone())  # no longer tied to the head
@@ -161,7 +161,7 @@ def _copy_weights(ours: nn.Module, theirs: Any) -> None:  # noqa: ANN401
 
 
 def loss_of_run(run: str, dtype: str) -> float:
-    """The whole-split loss of a run's best model with its weights kept in `dtype`, as `sample --weights` has it."""
+    """The whole-split loss of a run's best model with its weights kept in `dtype`, as by `sample --weights`."""
     from gptladder.checkpoint import Run
     from gptladder.sampling.writer import load_for_writing
 
@@ -186,7 +186,7 @@ TASKS = {
 
 
 def main() -> None:
-    """Does the task named `task` with the other values as arguments."""
+    """Run the function named by `task` with the other values as arguments."""
     task = json.loads(sys.argv[1])
     answer = TASKS[task.pop("task")](**task)
     print(json.dumps({"answer": answer, "peak_memory": peak_memory(), "threads": torch.get_num_threads()}))

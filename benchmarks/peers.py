@@ -39,13 +39,13 @@ README_LINE = (
 
 @contextmanager
 def copied(checkout: Path) -> Iterator[Path]:
-    """A copy to work in, without its history, so that the user's checkout stays as it is."""
+    """Make a copy to work in, without its history, so that the user's checkout stays as it is."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(shutil.copytree(checkout, Path(folder) / "peer", ignore=shutil.ignore_patterns(".git", "out*", "*.png")))
 
 
 def prepare_nanogpt(folder: Path, corpus: Corpus) -> None:
-    """What its data/shakespeare_char/prepare.py would have written, from our text and our split."""
+    """Write what its data/shakespeare_char/prepare.py would write, from our text and our split."""
     tokenizer = CharTokenizer.of(corpus.text)
     data = folder / "data" / "shakespeare_char"
     data.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def prepare_nanogpt(folder: Path, corpus: Corpus) -> None:
 
 
 def run_nanogpt(folder: Path, *changes: str) -> float:
-    """Its train.py by its README's line for CPUs (and changes); the seconds from start to end."""
+    """Run its train.py by its README's line for CPUs, with changes; return the seconds from start to end."""
     command = [sys.executable, "train.py", "config/train_shakespeare_char.py", *README_LINE.split(), *changes]
     began = time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -67,13 +67,13 @@ def run_nanogpt(folder: Path, *changes: str) -> float:
 
 
 def nanogpt_module(checkout: Path) -> Any:  # noqa: ANN401  its types are unknown here
-    """Its model.py as a module; what it prints goes nowhere."""
+    """Import its model.py; what that prints is dropped."""
     sys.path.insert(0, str(checkout))
     return importlib.import_module("model")
 
 
 def nanogpt_model(checkout: Path, **config: Any) -> nn.Module:  # noqa: ANN401
-    """An untrained model of its own classes."""
+    """Build an untrained model from its own classes."""
     module = nanogpt_module(checkout)
     with contextlib.redirect_stdout(None):
         made: nn.Module = module.GPT(module.GPTConfig(bias=False, **config))
@@ -81,7 +81,7 @@ def nanogpt_model(checkout: Path, **config: Any) -> nn.Module:  # noqa: ANN401
 
 
 def nanogpt_checkpoint(folder: Path) -> tuple[nn.Module, int]:
-    """The model that its training left in out-shakespeare-char, and its block size. Its file is a pickle: trust needed."""
+    """Load the model that its training left in out-shakespeare-char, and its block size. The file is a pickle."""
     saved = torch.load(folder / "out-shakespeare-char" / "ckpt.pt", map_location="cpu", weights_only=False)
     arguments = {name: value for name, value in saved["model_args"].items() if name != "bias"}
     model = nanogpt_model(folder, **arguments)
@@ -90,20 +90,20 @@ def nanogpt_checkpoint(folder: Path) -> tuple[nn.Module, int]:
 
 
 class NanoLogits(nn.Module):
-    """Its model with our interface: logits for every position."""
+    """nanoGPT's model with our interface: logits for every position."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, T) -> (B, T, V): it gives all positions only when it is given targets."""
+        """(B, T) -> (B, T, V). Without targets nanoGPT returns the last position only, so it is given some."""
         logits: torch.Tensor = self.inner(tokens, tokens)[0]
         return logits
 
 
 def time_lecture(checkout: Path, corpus: Corpus, steps: int, shape: dict[str, float] | None = None) -> list[float]:
-    """Seconds of each of `steps` training steps of the lecture's gpt.py, which then is stopped; `shape` sets others."""
+    """Time `steps` training steps of the lecture's gpt.py, then stop it; `shape` replaces settings of that file."""
     script = (checkout / "gpt.py").read_text()
     changes = {"eval_iters": 1, "eval_interval": 10**9, **(shape or {})}
     for name, value in changes.items():

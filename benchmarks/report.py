@@ -1,4 +1,4 @@
-"""What every benchmark has in common: where its numbers come from, the processor's peak, tables, JSON."""
+"""Helpers that all benchmarks share: where the numbers come from, the processor's peak, tables, JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY = "GPTLADDER_BENCHMARK_IS_TINY"  # in the environment of children
 
 
 def provenance() -> dict[str, Any]:
-    """Machine with the peaks of its products, versions, commit and command."""
+    """Return the machine with the peaks of its products, versions, commit and command."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "machine": {**asdict(machine()), "memory_gib": round(memory / 2**30, 1)},
@@ -50,7 +50,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def in_child(task: dict[str, Any]) -> dict[str, Any]:
-    """What `measure.py` answers to a task, in a process of its own: clean memory, clean threads."""
+    """Return what `measure.py` answers to a task. It runs in a process of its own, with fresh memory and threads."""
     done = subprocess.run(
         [sys.executable, str(HERE / "measure.py"), json.dumps(task)], capture_output=True, text=True, check=False
     )
@@ -61,12 +61,12 @@ def in_child(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def median(rounds: Sequence[float]) -> float:
-    """The middle one."""
+    """Return the median."""
     return statistics.median(rounds)
 
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table whose first column is words and whose others are numbers."""
+    """Print a table whose first column is words and whose others are numbers."""
     cells = [[str(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
     print(f"\n{title}")
@@ -80,12 +80,12 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object
 
 
 def arguments(doc: str | None, out: str, peers: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """A parser with what all share: --out, --rounds, --tiny and, where there are peers, --peer NAME=PATH."""
+    """Return a parser with the options that all share: --out, --rounds, --tiny and, where there are peers, --peer NAME=PATH."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(out), help=f"where the JSON goes, default {out}")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; medians count")
     parser.add_argument(
-        "--tiny", action="store_true", help="seconds instead of minutes, to see that it runs; numbers mean nothing"
+        "--tiny", action="store_true", help="seconds instead of minutes, to see that it runs; the numbers mean nothing"
     )
     if peers:
         parser.add_argument(
@@ -107,7 +107,7 @@ def _peer(text: str, names: Sequence[str]) -> tuple[str, Path]:
 
 
 def text(tiny: bool = False) -> Corpus:
-    """TinyShakespeare, since losses on another text would say nothing; what is tiny, children included, takes the stand-in."""
+    """Return TinyShakespeare, since losses on another text could not be compared. With --tiny it is the stand-in."""
     if tiny:
         os.environ[TINY] = "1"
     if TINY in os.environ:
@@ -119,6 +119,6 @@ def text(tiny: bool = False) -> Corpus:
 
 
 def write(out: Path, results: dict[str, Any]) -> None:
-    """The results with where they come from, with the commit that measured them."""
+    """Write the results together with their provenance: the commit, machine and versions that made them."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**provenance(), **results}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""How fast we write: one stream, 64 streams, the first character; nanoGPT's `generate` beside us.
+"""The speed of writing: one stream, 64 streams, the first character; nanoGPT's `generate` beside ours.
 
     python benchmarks/sample.py [--peer nanogpt=PATH] [--rounds 3]
 
@@ -32,7 +32,7 @@ OURS = (("float32", 1), ("bfloat16", 1), ("float32", 64), ("bfloat16", 64))
 def writing(
     checkouts: dict[str, Path], rounds: int, sizes: dict[str, tuple[str, dict[str, int]]], tokens: int
 ) -> dict[str, Any]:
-    """Tokens a second, ours and theirs in alternation."""
+    """Measure tokens a second, ours and theirs in turn."""
     results: dict[str, Any] = {}
     for name, (rung, config) in sizes.items():
         tasks: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ def writing(
                 answers[who].append(in_child(task)["answer"])
         rates = {who: median([rate for answer in given for rate in answer["rates"]]) for who, given in answers.items()}
         written = {who: given[0]["text"] for who, given in answers.items()}
-        # After a context has overflown ours keeps half of it and nanoGPT slides: only until then the texts must agree.
+        # When the context is full, ours keeps half of it and nanoGPT slides it on. The texts must agree until then.
         same = min(tokens, config["block_size"] - 1)
         results[name] = {
             "tokens_per_second": rates,
@@ -61,7 +61,7 @@ def writing(
 
 
 def first_character(rounds: int) -> list[float]:
-    """Seconds from typing `gptladder sample` to its first character, by a barely trained model of the laptop recipe."""
+    """Time `gptladder sample` from its start to its first character, with a barely trained model of the laptop recipe."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "gptladder"]
         train = [*command, "train", "--recipe", "laptop", "--steps", "1", "--corpus", "stand-in", "--out", f"{folder}/run"]
@@ -90,7 +90,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measures, prints, writes the JSON."""
+    """Measure, print, and write the JSON."""
     parser = arguments(__doc__, "sample.json", ("nanogpt",))
     given = parser.parse_args()
     sizes, tokens = (TINY, 8) if given.tiny else (SIZES, TOKENS)

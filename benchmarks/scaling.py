@@ -1,9 +1,9 @@
-"""How the cost of a training step grows with width, depth, context and batch.
+"""The growth of a training step's cost with width, depth, context and batch.
 
     python benchmarks/scaling.py [--rung modern] [--rounds 3]
 
-From one middle shape, each of the four is halved and doubled by itself, and a step is timed at each. Written: the JSON
-and, beside it, a plot with both axes in powers of two, on which a cost that grows like x^p is a line of slope p. A few
+From one middle shape, each of the four is halved and doubled by itself, and a step is timed at each. The JSON is
+written and, beside it, a plot with both axes in powers of two, on which a cost that grows like x^p is a line of slope p. A few
 minutes on two cores.
 """
 
@@ -27,7 +27,7 @@ STEPS = 4
 
 
 def measure(rung: str, rounds: int, tiny: bool) -> dict[str, list[dict[str, float]]]:
-    """For each axis, a step's seconds at each of its values."""
+    """Return, for each axis, the seconds of a step at each of its values."""
     middle = replace(TINY if tiny else MIDDLE, rung=rung)
     results: dict[str, list[dict[str, float]]] = {}
     for axis, setting in AXES.items():
@@ -44,13 +44,13 @@ def measure(rung: str, rounds: int, tiny: bool) -> dict[str, list[dict[str, floa
 
 
 def slope(points: list[dict[str, float]]) -> float:
-    """The power p of seconds ~ value^p between the two largest values."""
+    """Return the power p of seconds ~ value^p between the two largest values."""
     (a, b) = points[-2:]
     return math.log(b["seconds"] / a["seconds"]) / math.log(b["value"] / a["value"])
 
 
 def plot(results: dict[str, list[dict[str, float]]], title: str, out: Path) -> None:
-    """Four curves, seconds against value, both axes logarithmic."""
+    """Draw four curves, seconds against value, both axes logarithmic."""
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for axis, points in results.items():
@@ -67,7 +67,7 @@ def plot(results: dict[str, list[dict[str, float]]], title: str, out: Path) -> N
 
 
 def main() -> None:
-    """Measures, prints, draws, writes the JSON."""
+    """Measure, print, draw, and write the JSON."""
     parser = arguments(__doc__, "scaling.json")
     parser.add_argument("--rung", default="modern")
     given = parser.parse_args()

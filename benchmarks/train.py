@@ -1,4 +1,4 @@
-"""How fast we train: seconds to a loss, tokens a second, share of the processor's peak, memory; a peer beside us.
+"""The speed of training: seconds to a loss, tokens a second, share of the processor's peak, memory; peers beside ours.
 
     python benchmarks/train.py [--peer nanogpt=PATH] [--peer lecture=PATH] [--rounds 3] [--only losses|speed]
 
@@ -40,7 +40,7 @@ STEPS = {"nanoGPT's for CPUs, 12 x 64": 60, "published, 64 x 256": 1, "tiny": 2}
 
 
 def our_time_to(loss: float, *arguments: str) -> dict[str, Any]:
-    """Runs `gptladder train` until a validation loss at or below `loss` is printed; seconds since it was started."""
+    """Run `gptladder train` until it prints a validation loss of at most `loss`; return the seconds since its start."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "gptladder", "train", "--out", f"{folder}/run", *arguments]
@@ -58,7 +58,7 @@ def our_time_to(loss: float, *arguments: str) -> dict[str, Any]:
 
 
 def losses(checkouts: dict[str, Path], rounds: int, tiny: bool) -> dict[str, Any]:
-    """Whole commands: ours to the loss of nanoGPT's README line and to the lecture's, nanoGPT by that line."""
+    """Time whole commands: ours to the loss of nanoGPT's README line and to the lecture's; nanoGPT by that line."""
     results: dict[str, Any] = {"sprint": [], "laptop": [], "nanogpt": []}
     corpus = text(tiny)
     short = ("--corpus", "stand-in", "--steps", "2", "--set", "evaluate_every=1", "--set", "n_layer=1") if tiny else ()
@@ -79,7 +79,7 @@ def losses(checkouts: dict[str, Path], rounds: int, tiny: bool) -> dict[str, Any
 
 
 def speed(checkouts: dict[str, Path], rounds: int, shapes: dict[str, Recipe]) -> dict[str, Any]:
-    """Single steps at equal shapes: tokens a second, share of the matrix-multiply peak, memory."""
+    """Time single steps at equal shapes: tokens a second, share of the matrix-multiply peak, memory."""
     results: dict[str, Any] = {}
     for name, recipe in shapes.items():
         tasks: dict[str, dict[str, Any]] = {"ours": {"task": "steps_of_ours", "recipe": asdict(recipe)}}
@@ -121,14 +121,14 @@ def with_onednn() -> float:
 
 
 def floating_point_operations(recipe: Recipe, vocab_size: int = 65) -> int:
-    """Of one training step: six a weight and token, and attention's, as in appendix B of Chowdhery et al. 2022 (PaLM)."""
+    """Return the operations of one training step: six per weight and token, and attention's (Chowdhery et al. 2022, B)."""
     C, T = recipe.n_embd, recipe.block_size
     weights = recipe.n_layer * 12 * C * C + C * vocab_size
     return (6 * weights + 12 * recipe.n_layer * C * T) * recipe.batch_size * T
 
 
 def show_losses(results: dict[str, Any]) -> None:
-    """The table of `losses`."""
+    """Print the table of `losses`."""
     rows = []
     for who, words in (("sprint", "gptladder, recipe sprint"), ("laptop", "gptladder, recipe laptop")):
         seconds = [entry["seconds"] for entry in results[who]]
@@ -142,7 +142,7 @@ def show_losses(results: dict[str, Any]) -> None:
 
 
 def show_speed(results: dict[str, Any]) -> None:
-    """The table of `speed`."""
+    """Print the table of `speed`."""
     for name, result in results.items():
         whose = [who for who in result if isinstance(result[who], dict)]
         rows = [
@@ -160,7 +160,7 @@ def show_speed(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measures, prints each table as soon as it is known, writes the JSON."""
+    """Measure, print each table as soon as it is known, and write the JSON."""
     parser = arguments(__doc__, "train.json", peers.NAMES)
     parser.add_argument("--only", choices=("losses", "speed"), help="one half of it")
     given = parser.parse_args()

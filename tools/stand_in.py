@@ -1,4 +1,4 @@
-"""Writes the stand-in corpus: about a megabyte of text sampled from one of our own trained models.
+"""Write the stand-in corpus: about a megabyte of text sampled from one of our own trained models.
 
     python tools/stand_in.py RUN
 
@@ -24,7 +24,7 @@ STREAMS, LENGTH, SEED = 130, 8700, 1
 
 
 def write_streams(run: Run, seed: int) -> list[str]:
-    """STREAMS texts of LENGTH characters, written side by side; stream i begins with character i of the alphabet."""
+    """Return STREAMS texts of LENGTH characters, written side by side; text i begins with character i of the alphabet."""
     model = for_writing(run.model())
     size = len(run.tokenizer)
     prompt = torch.tensor([[i % size] for i in range(STREAMS)])
@@ -35,12 +35,12 @@ def write_streams(run: Run, seed: int) -> list[str]:
 
 
 def tidy(streams: list[str]) -> str:
-    """The streams as one text. Only the first speech of each, begun in the middle, may lack its speaker."""
+    """Return the streams as one text. Only the first speech of each, begun in the middle, may lack its speaker."""
     return "".join(stream.rstrip("\n").rpartition("\n\n")[0].lstrip("\n") + "\n\n" for stream in streams)[:-1]
 
 
 def main() -> None:
-    """Writes stand_in.txt.xz and prints what its README records."""
+    """Write stand_in.txt.xz and print what its README records."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run folder of a trained model")
     parser.add_argument("--seed", type=int, default=SEED)

@@ -1,4 +1,4 @@
-"""From one long row of tokens to the small blocks that a model learns from.
+"""Batches: the small blocks of tokens that a model learns from, cut from one long row.
 
 B batch (blocks side by side), T time (block_size, tokens in a block).
 """

@@ -55,7 +55,7 @@ def _sha256(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was found whole."""
+    """A run folder whose small files were found complete and unchanged."""
 
     folder: Path
     config: RunConfig
@@ -222,7 +222,7 @@ def create(
         run.save_model(model, 0, None)
         run.save_state(model, optimizer, StateFacts())
         if home == folder:
-            for name in (STATES, TOKENIZER, METRICS, WEIGHTS, CONFIG):  # no run before the last of them
+            for name in (STATES, TOKENIZER, METRICS, WEIGHTS, CONFIG):  # it is a run once the last of them is there
                 (temporary / name).rename(folder / name)
             temporary.rmdir()
         else:
@@ -235,7 +235,7 @@ def create(
 
 
 def check_out(folder: Path) -> None:
-    """InputError if a new run cannot go there: it is a file, or a folder with something in it."""
+    """Raise InputError if a new run cannot go there: it is a file, or a folder with something in it."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; give a new --out, or go on with: gptladder resume {folder}")
 

@@ -52,7 +52,7 @@ class Corpus:
 def load(name: str = TINYSHAKESPEARE) -> Corpus:
     """Return the corpus of that name: `tinyshakespeare`, `stand-in`, or the path of a text file or of a folder of them.
 
-    Without TinyShakespeare and without a network it is the stand-in, with a note that says so.
+    Without TinyShakespeare and without a network, return the stand-in with a note that says so.
     InputError if nothing of that name exists, or if it is not a text.
     """
     if name == STAND_IN:
@@ -85,11 +85,11 @@ def _read_text(path: Path) -> str:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """The text that these bytes are: UTF-8, or UTF-16 if they begin with its mark. InputError says how to mend the rest."""
+    """Return the bytes decoded: UTF-8, or UTF-16 if they begin with its mark. InputError says how to mend others."""
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not data.startswith(codecs.BOM_UTF32_LE)
     if b"\0" in data and not marked:
         fewer, more = sorted((data[::2].count(0), data[1::2].count(0)))
-        if more > len(data) / 4 and fewer * 10 < more:  # each ASCII letter is itself and a zero
+        if more > len(data) / 4 and fewer * 10 < more:  # an ASCII letter in UTF-16 is its own byte and a zero
             raise InputError(f"{path} seems to be UTF-16 without its mark; save it as UTF-8 and try again")
         raise InputError(f"{path} is binary (it holds zero bytes); give a UTF-8 text file")
     encoding, name = ("utf-16", "UTF-16") if marked else ("utf-8-sig", "UTF-8")
@@ -100,7 +100,7 @@ def _decoded(path: Path, data: bytes) -> str:
 
 
 def _read_folder(folder: Path) -> Corpus:
-    """One text of all text files below a folder, in the order of their paths. Hidden files and folders do not count."""
+    """Return one text of all text files below a folder, in the order of their paths. Hidden files and folders do not count."""
     files = [file for file in sorted(_files_below(folder)) if file.suffix.lower() in SUFFIXES]
     empty = [file for file in files if file.stat().st_size == 0]
     texts = [_read_text(file) for file in files if file not in empty or empty == files]  # one of them says that it is empty
@@ -114,7 +114,7 @@ def _read_folder(folder: Path) -> Corpus:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden. Linked folders are entered, each folder once."""
+    """Yield all files below a folder that are not hidden. Linked folders are entered, each folder once."""
     entered = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         entered.add(Path(here).resolve())
@@ -143,7 +143,7 @@ def cache_folder() -> Path | None:
 def local_tinyshakespeare() -> Corpus | None:
     """Return TinyShakespeare from $GPTLADDER_DATA (a folder, or the file itself) or from the cache, None if it is in neither.
 
-    InputError if the file that $GPTLADDER_DATA leads to is another.
+    InputError if the file that $GPTLADDER_DATA leads to is not TinyShakespeare.
     """
     given = os.environ.get("GPTLADDER_DATA")
     if given:

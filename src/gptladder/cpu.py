@@ -36,7 +36,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def products_by_onednn() -> Iterator[None]:
-    """Inside, oneDNN makes the float32 products, if it is as exact as torch's default: twice as fast on AMD's processors.
+    """Let oneDNN make the float32 products inside the block, if it is as exact as torch's default: it is twice as fast on AMD.
 
     Torch asks oneDNN only if float32 may be rounded to bfloat16 on the way. Only a processor with matrix tiles of bfloat16
     makes use of that permission. So the permission is given and tried out; if it is used, it is taken back.

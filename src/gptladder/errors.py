@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used: one line that says what it is, what is allowed and what to do."""
+    """An error in what was given from outside: one line that says what was given, what is allowed and what to do."""
 
 
 @contextmanager

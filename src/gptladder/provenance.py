@@ -1,4 +1,4 @@
-"""Where numbers come from: the versions and the machine that produced them."""
+"""The provenance of numbers: the versions and the machine that produced them."""
 
 from __future__ import annotations
 

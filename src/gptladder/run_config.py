@@ -1,4 +1,4 @@
-"""What a run folder says about itself: how it was begun (config.json) and where it stands (state.json), typed.
+"""The typed facts of a run folder: how the run was begun (config.json) and where it stands (state.json).
 
 Both files are read strictly, once, when the folder is opened: no missing key, no unknown one, no value of another type.
 """
@@ -30,7 +30,7 @@ class CorpusIdentity:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a training computes: chosen once, when it begins, and followed again when it goes on."""
+    """The way in which a training computes: chosen once, when it begins, and followed again when it goes on."""
 
     device: str  # as torch names it: "cpu", "cuda:1"
     precision: Products  # of the model's products; weights, optimizer and loss are float32 always
@@ -112,7 +112,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class StateFacts:
-    """Where a training stood when a state was saved: the numbers that neither weights nor optimizer hold."""
+    """The point at which a training stood when a state was saved: the numbers that neither weights nor optimizer hold."""
 
     step: int = 0
     seconds: float = 0.0  # since the training began, all sittings together

@@ -68,7 +68,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put the tensors into the model. InputError unless names and shapes agree exactly."""
+    """Load the tensors into the model. InputError unless names and shapes agree exactly."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -173,7 +173,7 @@ def prepare_streams() -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Meanwhile the first Ctrl-C says so at once and raises KeyboardInterrupt; the next one ends the process."""
+    """Handle Ctrl-C inside the block: the first raises KeyboardInterrupt and says so at once, the next ends the process."""
     before = signal.signal(signal.SIGINT, _stop)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Answers typed at a terminal. What cannot be read is asked for again: a slip is not a wrong answer."""
+"""Answers typed at a terminal. An answer that cannot be read is asked for again: a slip is not a wrong answer."""
 
 from __future__ import annotations
 

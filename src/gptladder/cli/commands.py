@@ -1,4 +1,4 @@
-"""Commands that are printed to be pasted: our program as it is called here, and every word quoted."""
+"""Commands that are printed to be pasted: the program by the name it was called by, every word quoted where needed."""
 
 from __future__ import annotations
 

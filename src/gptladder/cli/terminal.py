@@ -1,4 +1,4 @@
-"""What the verbs print: a training as it goes, tables, warnings. Nothing here computes a result."""
+"""Printing for the verbs: a training as it goes, tables, warnings. Nothing here computes a result."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def show_recipe(name: str, recipe: Recipe) -> None:
 
 
 class _Stops:
-    """What Ctrl-C (or SIGTERM) does to a training: the first one asks it to stop and save, the second one ends it at once."""
+    """The handler of Ctrl-C and SIGTERM in a training: the first one asks it to stop and save, the second ends it at once."""
 
     def __init__(self, training: Training) -> None:
         self.training, self.at_once = training, False
@@ -95,7 +95,7 @@ class _Stops:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Meanwhile both signals come here."""
+        """Handle both signals inside the block; afterwards the handlers from before are back."""
         before = {number: signal.signal(number, self) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -129,7 +129,7 @@ def follow(training: Training) -> None:
         raise InputError(f"{error.strerror}; make room, then go on with: {_going_on(training)}") from None
     except BaseException:
         if not stops.at_once:
-            raise  # otherwise it comes of the interruption, as the errors of a compiler do whose processes were ended
+            raise  # otherwise the interruption caused it: a compiler whose processes were ended raises such errors
     if stops.at_once:
         console.print("stopped; everything that was saved is kept. Go on with:")
     elif training.stopping:
@@ -231,7 +231,7 @@ def show_ablation(rows: Sequence[AblationRow], folder: Path) -> None:
 
 @contextmanager
 def progress_of_evaluation() -> Iterator[Callable[[float], None]]:
-    """Show how much of an evaluation is done: what is given takes the fraction, 0 to 1."""
+    """Show how much of an evaluation is done. Inside, call the function that this gives with the fraction, 0 to 1."""
     columns = (TextColumn("evaluating"), BarColumn(bar_width=24), TextColumn("{task.percentage:.0f}%"))
     bar = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
     with bar:

@@ -263,7 +263,7 @@ def _corpus_of(run: Run, given: str | None) -> Corpus:
 
 
 def _refuse_text_as_rung(rung: str | None) -> None:
-    """InputError if a text stands where a rung should, with the option that takes a text."""
+    """Raise InputError if a text stands where a rung should; it names the option that takes a text."""
     from .. import corpus, rungs
     from .commands import command
 

@@ -1,4 +1,4 @@
-"""Verdicts, questions, traces and progress as lines of text. Nothing here decides anything."""
+"""The wording of verdicts, questions, traces and progress, as lines of text. Nothing here decides anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..course.study import Standing
     from ..course.workspace.record import Evidence, Progress
 
-PRINTED_LINES = 8  # shown of what the learner's code printed
+PRINTED_LINES = 8  # how many lines of the learner's own output are shown
 MARKS: dict[State, str] = {"done": "x", "stale": "~", "wrong": "!", "open": " "}
 
 

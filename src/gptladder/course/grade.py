@@ -119,7 +119,7 @@ def grade_one(path: Path, scratch: Path, wrap: tuple[str, ...] = (), ongoing: On
 
 
 def _project_of(path: Path, folder: Path) -> Path:
-    """The submission's project, unpacked or copied into an empty folder. InputError with the reason if there is none."""
+    """Return the submission's project, unpacked or copied into an empty folder. InputError says why it cannot be."""
     found = handin.submission_in(path) if path.is_dir() else path
     if not found.is_dir():
         if not handin.suffix_of(found):
@@ -153,7 +153,7 @@ def _grade_exercises(graded: Graded, project: Path, folder: Path, wrap: tuple[st
 
 
 def _grade_answers(graded: Graded, project: Path) -> None:
-    """Mark the answers again, with the numbers that the project's own seed draws."""
+    """Mark the answers once more, with the numbers that the project's own seed draws."""
     facts, answers = _json(project / HOME / PROJECT), _json(project / HOME / ANSWERS)
     seed = facts.get("learner_seed")
     for question in course().questions:
@@ -230,7 +230,7 @@ def _next_result(results: queue.SimpleQueue[tuple[Path, Graded]]) -> tuple[Path,
 
 
 def _check_table(table: Path) -> None:
-    """InputError unless a table can be written there, before hours of grading end in an error."""
+    """Raise InputError unless a table can be written there: now, not after hours of grading."""
     try:
         if table.exists():
             table.open("r+b").close()  # refuses a folder, and on Windows a table that a spreadsheet holds open

@@ -43,7 +43,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the learner can do after the lesson. Only a question whose kind is the objective's verb counts as asking for it."""
+    """An ability that a lesson gives. A question asks for it only if the question's kind is the objective's verb."""
 
     id: str  # "3.3a"
     verb: Kind
@@ -184,7 +184,7 @@ def _require_all(place: str, given: Iterable[str], known: Iterable[str]) -> None
 
 
 def _check(course: Course) -> None:
-    """Every id is there once, every reference leads somewhere, and every objective has a question of its own kind."""
+    """Check that every id is there once, every reference leads somewhere, every objective has a question of its own kind."""
     lessons, objectives = ({entry.id for entry in entries} for entries in (course.lessons, course.objectives))
     ids = [entry.id for group in (course.modules, course.lessons, course.objectives) for entry in group]
     ids += [entry.id for group in (course.exercises, course.questions) for entry in group]
@@ -208,7 +208,7 @@ def _check(course: Course) -> None:
 
 
 def _check_question(question: Question) -> None:
-    """A question with choices has an answer and at least three wrong choices; one that is drawn has neither."""
+    """Check that a question with choices has an answer and three wrong choices or more, and a drawn question neither."""
     _require_all(f"the kind of {question.id}", [question.kind], KINDS)
     if question.kind in ("trace", "calculate"):
         if not question.draw or question.answer or question.wrong:

@@ -67,7 +67,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a learner has come, and what comes next."""
+    """A learner's progress: how much is done, and what comes next."""
 
     passed: int
     total: int

@@ -43,7 +43,7 @@ class Head(nn.Module):
     """
 
     def __init__(self, config: GPTConfig, head_size: int) -> None:
-        """Sets `query`, `key` and `value` (C -> D, without bias) and `dropout`.
+        """Set `query`, `key` and `value` (C -> D, without bias) and `dropout`.
 
         C = 32 and D = 8 make 3 x 256 weights.
         """
@@ -72,7 +72,7 @@ class MultiHeadAttention(nn.Module):
     """Several small heads side by side, each free to look for something else (section 3.2.2)."""
 
     def __init__(self, config: GPTConfig, project: nn.Module) -> None:
-        """Sets `config`, `heads` (n_head of head_size), `project` and `dropout`.
+        """Set `config`, `heads` (n_head of head_size), `project` and `dropout`.
 
         4 heads at C = 32 are 8 wide. `project` (C -> C) mixes what the heads found; `nn.Identity()`
         leaves it side by side.

@@ -11,7 +11,7 @@ from .config import GPTConfig
 
 
 class Bigram(nn.Module):
-    """Predicts the next token from the present one alone (Shannon 1948, section 3).
+    """A model that sees the present token alone and predicts the next (Shannon 1948, section 3).
 
     Row i of the table holds the logits of the token that follows token i. With 65 characters these
     are 65 x 65 = 4,225 parameters.

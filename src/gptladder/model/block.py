@@ -22,7 +22,7 @@ class FeedForward(nn.Module):
     """
 
     def __init__(self, config: GPTConfig) -> None:
-        """Sets `expand` (C -> 4C), `contract` (4C -> C) and `dropout`.
+        """Set `expand` (C -> 4C), `contract` (4C -> C) and `dropout`.
 
         C = 32 makes 4,224 + 4,128 parameters.
         """
@@ -39,7 +39,7 @@ class FeedForward(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Brings each token's channels to mean 0 and variance 1, then applies a learned gain and shift.
+    """Each token's channels scaled to mean 0 and variance 1, then a learned gain and shift.
 
     Ba et al. 2016.
     """

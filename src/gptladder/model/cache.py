@@ -1,4 +1,4 @@
-"""What a model keeps of the tokens it has read, so that the next token costs one token's work.
+"""Caches of the tokens that a model has read, so that the next token costs one token's work.
 
 B batch, T time (S keys when they differ), H heads, D head size.
 """
@@ -14,7 +14,7 @@ from .kernels import attend
 
 
 class Cache(Protocol):
-    """What one part of a model remembers."""
+    """The memory of one part of a model."""
 
     def clear(self) -> None:
         """Forget everything: a new context begins."""
@@ -26,7 +26,7 @@ class KeyValueCache:
     def __init__(self, block_size: int) -> None:
         """Make an empty cache for up to block_size tokens.
 
-        Sets `length` (tokens held) and `keys` and `values`, which are empty tensors at first.
+        Set `length` (tokens held) and `keys` and `values`, which are empty tensors at first.
         """
         self.block_size = block_size
         self.length = 0
@@ -88,7 +88,7 @@ class Caches:
         self.caches = [part.new_cache(block_size) for part in self.parts]
 
     def __bool__(self) -> bool:
-        """False for a model that remembers nothing, such as a bigram."""
+        """Return False for a model that remembers nothing, such as a bigram."""
         return bool(self.parts)
 
     def clear(self) -> None:

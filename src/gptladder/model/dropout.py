@@ -9,7 +9,7 @@ from .config import require
 
 
 class Dropout(nn.Module):
-    """Sets each number to zero with probability p while training (Srivastava et al. 2014)."""
+    """A layer that zeroes numbers with probability p while training (Srivastava et al. 2014)."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same.
+        """(...) -> (...), of any shape.
 
         With p = 0.2 a 1.0 that survives becomes 1.25, so that the mean stays the same. In `eval()`
         nothing changes.

@@ -71,7 +71,7 @@ class FusedDropout(Dropout):
     """`Dropout` that draws its random bits faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
+        """(...) -> (...), of any shape."""
         return drop(x, self.p) if self.training else x
 
 

@@ -36,7 +36,7 @@ class Rung:
 
     @property
     def expected_loss(self) -> float:
-        """The middle of the band: the published loss, or ours if there is none."""
+        """The middle of the band: the published loss, or ours where nothing was published."""
         losses = (self.published_loss, self.measured_loss)
         return next(loss for loss in losses if loss is not None)
 

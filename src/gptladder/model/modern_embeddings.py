@@ -13,13 +13,13 @@ from .config import GPTConfig
 
 
 class TokenCount:
-    """How many tokens of its text a part has read."""
+    """The number of tokens of its text that a part has read."""
 
     def __init__(self) -> None:
         self.length = 0
 
     def clear(self) -> None:
-        """Begin again at 0."""
+        """Start counting at 0 again."""
         self.length = 0
 
 
@@ -64,7 +64,7 @@ class LastToken:
 
 
 class PairEmbedding(CachingModule):
-    """Adds to another embedding a vector for each *pair* of a token and the one before it.
+    """An embedding that adds to another one a vector for each *pair* of a token and the one before it.
 
     So the first layer need not spend its attention on finding out what comes before an "h". These are hashed n-gram
     embeddings as in Huang et al. 2025 (over-tokenized transformers), for n = 2. With a big vocabulary pairs share rows.

@@ -1,4 +1,4 @@
-"""What the field changed since the GPT of 2019: one small part for each change, with its paper.
+"""The changes that the field made since the GPT of 2019: one small part for each, with its paper.
 
 B batch, T time (S keys when they differ), C channels (n_embd), H heads, D head size, V vocabulary.
 """
@@ -21,7 +21,7 @@ from .rms_norm import rms_norm
 
 
 class RMSNorm(nn.Module):
-    """Scales each token's channels to a mean square of 1, without a mean and without weights (Zhang and Sennrich 2019)."""
+    """Scaling of each token's channels to a mean square of 1, without a mean and without weights (Zhang and Sennrich 2019)."""
 
     def __init__(self, n_embd: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Rotary(nn.Module):
     """Positions as rotations of queries and keys: a score then depends on how far apart the two are (Su et al. 2021)."""
 
     def __init__(self, head_size: int, block_size: int, slowest: float = 1000.0) -> None:
-        """Pairs of channels turn by 1 radian a token (the first) to about 1 in `slowest` tokens (the last)."""
+        """Set the speeds: the first pair of channels turns 1 radian a token, the last about 1 in `slowest` tokens."""
         super().__init__()
         self.cosines: Tensor
         self.sines: Tensor
@@ -61,7 +61,7 @@ class Rotary(nn.Module):
 
 
 class NoRotation(nn.Module):
-    """Takes the place of `Rotary` in a model whose embedding knows the positions."""
+    """The layer that takes the place of `Rotary` in a model whose embedding knows the positions."""
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Return x as it is."""
@@ -117,7 +117,7 @@ class SquaredReLU(nn.Module):
     """max(0, x) squared: 3 becomes 9 (So et al. 2021)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
+        """(...) -> (...), of any shape."""
         return torch.relu(x).square()
 
 
@@ -149,14 +149,14 @@ class ModernBlock(Block):
 
 
 class SoftCap(nn.Module):
-    """Keeps numbers within +-limit, smoothly, so that no logit runs away (Gemma Team 2024, section 2)."""
+    """A layer that keeps numbers within +-limit, smoothly, so that no logit runs away (Gemma Team 2024, section 2)."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
         self.limit = limit
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same: at limit 15 a 15 becomes 11.4, a 1 becomes 0.999."""
+        """(...) -> (...), of any shape: at limit 15 a 15 becomes 11.4, a 1 becomes 0.999."""
         return self.limit * torch.tanh(x / self.limit)
 
 

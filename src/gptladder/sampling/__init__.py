@@ -1,1 +1,1 @@
-"""From a trained model to text."""
+"""Sampling: a trained model writes text."""

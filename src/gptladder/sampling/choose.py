@@ -1,4 +1,4 @@
-"""From logits to the next token: which tokens may be chosen, and how boldly.
+"""The choice of the next token from logits: which tokens may be chosen, and how boldly.
 
 B batch, V vocabulary.
 """

@@ -22,7 +22,7 @@ from ..model.modern_parts import CappedLinear, ModernAttention, StackedLinear
 from .choose import Sampling, choose_next
 from .generate import fit_context, generate
 
-FEW_TEXTS = 8  # up to so many side by side, attention is faster in float32 than in bfloat16
+FEW_TEXTS = 8  # up to 8 side by side, attention is faster in float32 than in bfloat16
 ROOM = 32  # tokens by which the cache of many texts grows
 
 

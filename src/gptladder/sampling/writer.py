@@ -1,4 +1,4 @@
-"""From a prompt to a stream of text."""
+"""Streams of text that continue a prompt."""
 
 from __future__ import annotations
 

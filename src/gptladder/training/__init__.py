@@ -1,4 +1,5 @@
-"""From an untrained model to a trained one.
+"""Training: an untrained model becomes a trained one.
 
-`loss` and `loop` are the lesson; what else may stand here makes runs fast, recorded and resumable.
+`loss` and `loop` are the lesson. Other files, where there are any, make runs fast, recorded and
+resumable.
 """

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,12 +33,12 @@ class AblationRow:
     seconds_to_classic: float | None  # of training, until the final loss of the classic model; None if never
 
 
-def seconds_to(loss: float, lines: list[dict[str, Any]]) -> float | None:
+def seconds_to(loss: float, lines: Sequence[Mapping[str, float]]) -> float | None:
     """Return when a training first reached a loss, on straight lines between its evaluations; None if it did not."""
     evaluated = [(line["train_seconds"], line["validation_loss"]) for line in lines if "validation_loss" in line]
     for (before, higher), (after, lower) in pairwise(evaluated):
         if lower <= loss < higher:
-            return float(before + (after - before) * (higher - loss) / (higher - lower))
+            return before + (after - before) * (higher - loss) / (higher - lower)
     return None
 
 

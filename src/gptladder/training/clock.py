@@ -14,7 +14,7 @@ from .loop import Step
 
 @dataclass(frozen=True)
 class TimedStep:
-    """What one step did, and when. Step 0 is the untrained model."""
+    """The result of one step, and when it came. Step 0 is the untrained model."""
 
     step: int
     seconds: float  # since the command began, everything included; a resumed training goes on counting
@@ -26,7 +26,7 @@ class TimedStep:
 
 @dataclass
 class Clock:
-    """Seconds of a training. Evaluation, and what the caller does with one, is left out of `train_seconds`."""
+    """A clock of a training's seconds. Evaluation, and what the caller does with one, is left out of `train_seconds`."""
 
     started: float  # time.perf_counter() when the command began
     device: torch.device

@@ -21,7 +21,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did. Step 0 is the untrained model."""
+    """The result of one step. Step 0 is the untrained model."""
 
     step: int
     train_loss: Tensor | None  # of this batch, before its update; reading it makes a GPU wait

@@ -1,4 +1,7 @@
-"""How wrong a prediction is, in nats: the unit of natural logarithms, as bits are of base 2."""
+"""The loss: how wrong a prediction is.
+
+Its unit is the nat, which goes with natural logarithms as the bit goes with base 2.
+"""
 
 from __future__ import annotations
 

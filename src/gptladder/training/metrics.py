@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 from .. import checkpoint
 from ..errors import InputError
@@ -15,7 +14,7 @@ LOG_EVERY = 10  # steps between two lines; a step with an evaluation always has 
 
 
 def metrics_of(step: TimedStep) -> dict[str, float]:
-    """Return a step as a line of metrics.jsonl. What was not measured, or is no finite number, is left out."""
+    """Return a step as a line of metrics.jsonl. Numbers that were not measured, or are not finite, are left out."""
     line = {
         "step": step.step,
         "seconds": round(step.seconds, 3),
@@ -27,11 +26,11 @@ def metrics_of(step: TimedStep) -> dict[str, float]:
     return {name: value for name, value in line.items() if value is not None and math.isfinite(value)}
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[dict[str, float]]:
     """Return the lines of a run's metrics.jsonl, without a last one that a crash cut short. InputError if it is damaged."""
     path = folder / checkpoint.METRICS
     texts = checkpoint.read(path).decode(errors="replace").splitlines()
-    lines: list[dict[str, Any]] = []
+    lines: list[dict[str, float]] = []
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)

@@ -51,13 +51,13 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.1,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """The iteration runs in `dtype`: bfloat16 is enough for it, and faster where the processor multiplies it natively."""
+        """Keep the settings. The iteration runs in `dtype`: bfloat16 suffices, and is faster where the processor has it."""
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient. Matrices of equal shape are made orthogonal together."""
+        """Update every parameter that has a gradient once. Matrices of equal shape are made orthogonal together."""
         for group in self.param_groups:
             updates: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
@@ -68,7 +68,7 @@ class Muon(torch.optim.Optimizer):
                 self._apply(members, group["lr"], group["weight_decay"])
 
     def _with_momentum(self, parameter: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
-        """The gradient blended with those before it, one step ahead (Nesterov): (K, M, N), K = 1 for one matrix."""
+        """Return the gradient blended with those before it, one step ahead (Nesterov): (K, M, N), K = 1 for one matrix."""
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
@@ -100,19 +100,19 @@ class CombinedOptimizer(torch.optim.Optimizer):
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the groups and state of another. Torch builds new ones for that, so they must be shared again."""
+        """Take over the groups and state that were saved. Torch builds new ones for that, so they are shared again."""
         super().load_state_dict(state_dict)
         self._share()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take one step of each."""
+        """Take one step with each optimizer."""
         for optimizer in self.optimizers:
             optimizer.step()
 
 
 def adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) in torch's fused form: several times faster, also on a CPU."""
+    """Return AdamW (Loshchilov and Hutter 2019) in torch's fused form: several times faster, also on a CPU."""
     return torch.optim.AdamW(
         parameters,
         lr=recipe.learning_rate,
@@ -123,7 +123,7 @@ def adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Ada
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, dtype: torch.dtype = torch.float32) -> torch.optim.Optimizer:
-    """AdamW over all weights, or Muon, computing in `dtype`, for the matrices of a model's layers and AdamW for the rest."""
+    """Return AdamW for all weights, or Muon in `dtype` for the matrices of a model's layers and AdamW for the others."""
     if recipe.optimizer == "adamw":
         return adamw(model.parameters(), recipe)
     matrices = [weight for name, weight in model.named_parameters() if name.startswith("layers.") and weight.dim() > 1]

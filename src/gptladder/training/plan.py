@@ -1,4 +1,4 @@
-"""What makes a training fast on its device, chosen once before it begins: the `Plan` that its run folder records."""
+"""The choice of how to train fast on a device, made once before a training begins: the `Plan` in its run folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDE = 128  # channels from which float32 products are big enough for oneDNN; at
 
 
 def choose_plan(recipe: Recipe, model: nn.Module, device: torch.device, fused: bool = True) -> tuple[Plan, str]:
-    """Choose how to train this model on this device; and say in one line what would have been better, if anything.
+    """Return how to train this model on this device, and one line on what would have been better, or "".
 
     It takes the number of threads that torch has: all cores, unless $OMP_NUM_THREADS says otherwise.
     """
@@ -49,7 +49,7 @@ def dtype_of(plan: Plan) -> torch.dtype:
 
 
 def products_of(plan: Plan) -> AbstractContextManager[None]:
-    """Inside, products are made by the library that the plan names."""
+    """Let the library that the plan names make the products inside the block."""
     return cpu.products_by_onednn() if plan.onednn else nullcontext()
 
 

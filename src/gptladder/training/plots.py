@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ INK, SOFT, WARM, COOL = "#22313f", "#95a5a6", "#c0562f", "#2a6f97"
 
 @contextmanager
 def _own_settings() -> Iterator[None]:
-    """Inside, matplotlib draws by its own defaults: without a display, and whatever the user's settings are.
+    """Let matplotlib draw by its own defaults inside the block: without a display, and whatever the user's settings are.
 
     Anything started from a notebook inherits a $MPLBACKEND that matplotlib refuses, and a matplotlibrc may ask for LaTeX.
     Nothing is said about letters that the font lacks; they are drawn as boxes.
@@ -31,7 +31,7 @@ def _own_settings() -> Iterator[None]:
     os.environ["MATPLOTLIBRC"] = os.devnull
     try:
         import matplotlib.figure
-    except ValueError as error:  # the one settings file that it reads before the one that is named: that of this folder
+    except ValueError as error:  # of the matplotlibrc in this folder, which it reads before the one that is named
         raise InputError(f"matplotlib cannot read the file matplotlibrc in this folder ({error}); remove it") from None
     finally:
         del os.environ["MATPLOTLIBRC"]
@@ -60,7 +60,7 @@ def _save(figure: Any, path: Path) -> None:  # noqa: ANN401  matplotlib is impor
 
 
 @_own_settings()
-def loss_plot(metrics: Sequence[dict[str, Any]], title: str, vocab_size: int, path: Path) -> None:
+def loss_plot(metrics: Sequence[Mapping[str, float]], title: str, vocab_size: int, path: Path) -> None:
     """Draw training and validation loss against the step, and the loss of a uniform guess, ln V, as a dotted line."""
     figure, axes = _figure(7, 4)
     train = [(line["step"], line["train_loss"]) for line in metrics if "train_loss" in line]

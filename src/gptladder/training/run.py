@@ -77,7 +77,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do. `resume` with more steps goes on."""
+        """True if nothing is left to do; `resume` with more steps goes on."""
         return self.done >= self.recipe.steps and self._unevaluated is None
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""How the learning rate moves: a pure function of the step."""
+"""The learning rate over a training: a pure function of the step."""
 
 from __future__ import annotations
 

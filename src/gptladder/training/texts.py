@@ -39,7 +39,7 @@ def corpus_of(run: Run, name: str | None = None) -> Corpus:
 
 
 def check_corpus(run: Run, corpus: Corpus) -> None:
-    """InputError unless this is the text that the run was trained on, to the last character."""
+    """Raise InputError unless this is the text that the run was trained on, to the last character."""
     if corpus.sha256 != run.config.corpus.sha256:
         reason = f" ({corpus.note})" if corpus.stand_in else " (it has changed since)"
         raise InputError(

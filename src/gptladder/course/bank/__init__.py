@@ -1,1 +1,1 @@
-"""Wrong versions of every exercise with the misconception behind each, and right versions of another make."""
+"""Wrong versions of every exercise with the misconception behind each, and right versions that are written differently."""

@@ -1,4 +1,4 @@
-"""The banks: wrong versions of every exercise with the misconception that each stands for, and right ones of another make.
+"""The banks: wrong versions of every exercise, each with its misconception, and right ones that are written differently.
 
 A version is an edit of the reference's body (`edits`, pairs of text) or a whole body; `before` goes in front of the function's
 file, for imports and helpers.
@@ -22,10 +22,10 @@ MUTANTS, VARIANTS = (Path(__file__).parent / name for name in ("mutants", "varia
 
 @dataclass(frozen=True)
 class Version:
-    """Another body for an exercise."""
+    """A body for an exercise that differs from the reference's."""
 
     id: str  # "3.3-head/no-scale"
-    says: str  # of a mutant: what to tell somebody whose output is this one's; of a variant: what it does otherwise
+    says: str  # of a mutant: what to tell somebody whose output is this one's; of a variant: how it differs from the reference
     body: str  # without indentation
     before: str = ""
     caught_by: str = ""  # of a mutant: the check that claims it
@@ -63,7 +63,7 @@ def _version(entry: Mapping[str, Any], exercise: Exercise, mutant: bool) -> Vers
 
 
 def read(folder: Path, mutant: bool, chosen: Course) -> tuple[Version, ...]:
-    """All versions in the TOML files of a folder. CourseError on what does not fit the course."""
+    """Read all versions from the TOML files of a folder. CourseError if one does not fit the course."""
     versions = []
     for path in sorted(folder.glob("*.toml")):
         for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("version", ()):
@@ -80,18 +80,18 @@ def read(folder: Path, mutant: bool, chosen: Course) -> tuple[Version, ...]:
 
 @cache
 def mutants() -> tuple[Version, ...]:
-    """Every wrong version."""
+    """Return every wrong version."""
     return read(MUTANTS, mutant=True, chosen=course())
 
 
 @cache
 def variants() -> tuple[Version, ...]:
-    """Every right version of another make."""
+    """Return every version that is written differently and right."""
     return read(VARIANTS, mutant=False, chosen=course())
 
 
 def texts_with(version: Version) -> dict[str, str]:
-    """The starter set, completed, with this version in it."""
+    """Return the starter set, completed, with this version in it."""
     exercise = course().exercise(version.exercise)
     texts = reference_texts()
     changed = with_body(texts[exercise.file], exercise.name, version.body)

@@ -1,4 +1,4 @@
-"""What a check is: something done with a package, and a judgement of what came of it.
+"""The form of a check: a probe does something with a package and returns values; a judge says whether they are right.
 
 The same probe runs twice: on the learner's package in the learner's process, on the reference in ours. So a probe imports
 nothing of this package but these helpers, and hands back plain values: tensors, numbers, words and lists of them.
@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 
 
 class Mistake(Exception):
-    """Raised by a probe when there is nothing to compare: its words say what is wrong."""
+    """The exception that a probe raises when there is nothing to compare: its words say what is wrong."""
 
 
 @dataclass(frozen=True)

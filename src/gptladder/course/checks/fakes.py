@@ -1,4 +1,4 @@
-"""Models that note how they are called, and a plain optimizer: what the functions of lesson 2.2 are tried on."""
+"""Models that note how they are called, and a plain optimizer, to try the functions of lesson 2.2 on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Summing(Table):
 
 
 class Descent:
-    """Gradient descent with momentum, called as torch's optimizers are, which load a compiler first and so take seconds."""
+    """Gradient descent with momentum, with the interface of torch's optimizers. Those load a compiler first, for seconds."""
 
     def __init__(self, model: nn.Module, lr: float, momentum: float = 0.0) -> None:
         """Take all parameters of the model, with one rate."""

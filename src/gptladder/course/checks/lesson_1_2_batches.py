@@ -36,7 +36,7 @@ ONCE, IN_ORDER, NO_GAPS, IN_FRONT = "each once", "in order", "without gaps", "tr
 
 
 def split_order(my: Opened) -> Results:
-    """Facts on both parts; which tokens they hold is not told, since a split that shuffles them draws others each time."""
+    """Return facts on both parts, but not which tokens they hold: a split that shuffles draws others each time."""
     results: Results = {}
     for N, fraction in SPLITS:
         parts = _split(my, N, fraction)
@@ -52,7 +52,7 @@ def split_order(my: Opened) -> Results:
 
 
 def split_sizes(my: Opened) -> Results:
-    """How long each part is, and its dtype."""
+    """Return how long each part is, and its dtype."""
     results: Results = {}
     for N, fraction in SPLITS:
         for name, part in zip(("training", "validation"), _split(my, N, fraction), strict=True):
@@ -85,7 +85,7 @@ def _batch(batches: Any, split: str, generator: torch.Generator | None = None) -
 
 
 def batch_shapes(my: Opened) -> Results:
-    """Sizes that are all different, a single token among them."""
+    """Return the shapes for sizes that are all different, a single token among them."""
     results: Results = {}
     for B, T in ((3, 5), (1, 7), (6, 1)):
         for split in ("train", "validation"):
@@ -95,19 +95,19 @@ def batch_shapes(my: Opened) -> Results:
 
 
 def batch_targets(my: Opened) -> Results:
-    """How far targets stand from their tokens."""
+    """Return how far targets stand from their tokens."""
     x, y = _batch(_batches(my, 40, MANY, 5), "train")
     return beside((y - x).unique().tolist(), [1])
 
 
 def batch_blocks(my: Opened) -> Results:
-    """How far tokens stand from the one before them."""
+    """Return how far tokens stand from the one before them."""
     x, _ = _batch(_batches(my, 100, MANY, 5), "validation")
     return beside(x.diff(dim=1).unique().tolist(), [1])
 
 
 def batch_sides(my: Opened) -> Results:
-    """Whether blocks of each split hold tokens of the other."""
+    """Return whether blocks of each split hold tokens of the other."""
     batches, results = _batches(my, 100, MANY, 5), {}
     for split, tokens in batches.splits.items():
         met = torch.cat(_batch(batches, split))
@@ -149,7 +149,7 @@ def all_alike(got: Results, wanted: Results) -> str | None:
 
 
 def batch_starts(my: Opened) -> Results:
-    """Where many blocks begin, in a split with nine places where one fits."""
+    """Return where many blocks begin, in a split with nine places where one fits."""
     batches, generator = _batches(my, 150, 8, 6), seeded()
     tokens = batches.splits["validation"]
     firsts = [_batch(batches, "validation", generator)[0][:, 0] for _ in range(400)]
@@ -173,7 +173,7 @@ def batch_shortest(my: Opened) -> Results:
 
 
 def batch_rows(my: Opened) -> Results:
-    """How far the rows of a batch begin behind the first one, if that is the same in many batches."""
+    """Return how far the rows of a batch begin behind the first one, if that is the same in many batches."""
     batches, generator = _batches(my, 100, 3, 5), seeded()
     firsts = torch.stack([_batch(batches, "train", generator)[0][:, 0] for _ in range(40)])
     apart = (firsts[:, 1:] - firsts[:, :1]).unique(dim=0).tolist()
@@ -188,13 +188,13 @@ def each_by_itself(got: Results, wanted: Results) -> str | None:
 
 
 def batch_generator(my: Opened) -> Results:
-    """What the generator decides."""
+    """Return what the generator decides."""
     batches = _batches(my, 2000, 8, 3)
     return generator_facts(lambda generator: two_tensors(batches.get_batch("train", generator), "get_batch", "x and y")[0])
 
 
 def batch_device(my: Opened) -> Results:
-    """Where it would work with the tokens on a GPU; the generator stays on the CPU."""
+    """Return where the work would be done with the tokens on a GPU; the generator stays on the CPU."""
     batches = _batches(my, 60, 3, 4)
 
     def run(data: Tensor) -> Tensor:

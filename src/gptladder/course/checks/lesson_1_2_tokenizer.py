@@ -112,7 +112,7 @@ def spell_the_text(got: Results, wanted: Results) -> str | None:
 
 
 def encode_unknown(my: Opened) -> Results:
-    """Texts with characters that the alphabet lacks."""
+    """Return what comes of texts with characters that the alphabet lacks."""
     tokenizer = _tokenizer(my)
     results: Results = {}
     for text, place in (("to be @ or #", 6), ("@", 0), ("nobodQ", 5)):
@@ -137,7 +137,7 @@ def _places(text: str) -> list[int]:
 
 
 def decode_round_trip(my: Opened) -> Results:
-    """What the ids of each text become."""
+    """Return what the ids of each text become."""
     tokenizer, results = _tokenizer(my), Results()
     for text in TEXTS:
         results |= beside(_text(tokenizer, _places(text)), text, repr(text))
@@ -145,7 +145,7 @@ def decode_round_trip(my: Opened) -> Results:
 
 
 def decode_unknown(my: Opened) -> Results:
-    """Ids below and above those of the alphabet; Python counts negative places from the end."""
+    """Return what comes of ids below and above the alphabet's; Python counts negative places from the end."""
     tokenizer, results = _tokenizer(my), Results()
     for row, token in (
         ([2, len(ALPHABET)], len(ALPHABET)),
@@ -158,7 +158,7 @@ def decode_unknown(my: Opened) -> Results:
 
 
 def decode_iterables(my: Opened) -> Results:
-    """Ids that do not come in a list."""
+    """Return the texts for ids that do not come in a list."""
     tokenizer, row = _tokenizer(my), _places("to be")
     a_tuple = beside(_text(tokenizer, tuple(row)), "to be", "a tuple")
     return a_tuple | beside(_text(tokenizer, iter(row)), "to be", "an iterator, which can be read only once")

@@ -23,14 +23,14 @@ def _bigram(my: Opened) -> nn.Module:
 
 
 def bigram_shapes(my: Opened) -> Results:
-    """Sizes that are all different, a single token among them."""
+    """Return the shapes for sizes that are all different, a single token among them."""
     model = _bigram(my)
     shapes = {(B, T): call(model, tokens(B, T, vocab_size=V), whose=FORWARD).shape for B, T, _, _ in SIZES}
     return {f"the shape for {B} rows of {T} tokens": list(shape) for (B, T), shape in shapes.items()}
 
 
 def bigram_values(my: Opened) -> Results:
-    """Logits, and the gradient of the table."""
+    """Return the logits, and the gradient of the table."""
     results: Results = {}
     for B, T, _, _ in SIZES:
         model = _bigram(my)
@@ -94,7 +94,7 @@ def loss_constant(my: Opened) -> Results:
 
 
 def loss_large(my: Opened) -> Results:
-    """Losses of logits that exp cannot take, each position alone, then all together."""
+    """Return the losses of logits that exp cannot take, each position alone, then all together."""
     logits = torch.zeros(1, 4, 5)
     logits[0, 0], logits[0, 1], logits[0, 2, 1], logits[0, 3, 1] = HUGE, -HUGE, HUGE, HUGE
     targets = torch.tensor([[2, 2, 1, 2]])
@@ -148,7 +148,7 @@ def loss_gradient(my: Opened) -> Results:
 
 
 def loss_values(my: Opened) -> Results:
-    """Losses and gradients at several sizes."""
+    """Return losses and gradients at several sizes."""
     results: Results = {}
     for B, T, _, _ in SIZES:
         found = with_gradients(my("training.loss").cross_entropy, *_logits(B, T), whose=LOSS)
@@ -178,7 +178,7 @@ def loss_dtype(my: Opened) -> Results:
 
 
 def loss_device(my: Opened) -> Results:
-    """Where it would work with logits and targets on a GPU."""
+    """Return where the work would be done with logits and targets on a GPU."""
     return stays_there(my("training.loss").cross_entropy, *_logits(2, 3), whose=LOSS)
 
 
@@ -187,7 +187,7 @@ def _uniform(my: Opened, size: int) -> float:
 
 
 def uniform_values(my: Opened) -> Results:
-    """Some sizes."""
+    """Return the losses for some sizes."""
     return {f"{UNIFORM}({size})": _uniform(my, size) for size in (65, 2, 1, 50257)}
 
 
@@ -201,7 +201,7 @@ def uniform_agrees(my: Opened) -> Results:
 
 
 def uniform_product(my: Opened) -> Results:
-    """Two independent guesses are one guess among all pairs."""
+    """Return the losses of two independent guesses, beside that of one guess among all pairs."""
     return beside(_uniform(my, 6 * 7), _uniform(my, 6) + _uniform(my, 7))
 
 

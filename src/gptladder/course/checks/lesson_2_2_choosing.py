@@ -43,7 +43,7 @@ def _choose(my: Opened, logits: Tensor, sampling: Any, generator: torch.Generato
 
 
 def choose_sure(my: Opened) -> Results:
-    """Settings and logits that leave nothing to chance."""
+    """Return the tokens for settings and logits that leave nothing to chance."""
     results: Results = {}
     for B, size in ((3, 5), (1, 4), (6, 2)):
         logits = normal(B, size, seed=B)
@@ -66,7 +66,7 @@ LARGEST, STILL = "takes the largest", "draws nothing"
 
 
 def choose_greedy(my: Opened) -> Results:
-    """What temperature 0 takes, and whether the generator stays where it is."""
+    """Return what temperature 0 takes, and whether the generator stays where it is."""
     logits, generator = normal(5, V), seeded()
     before, results = generator.get_state(), Results()
     for settings in ({"temperature": 0.0}, {"temperature": 0.0, "top_k": 3, "top_p": 0.9}):
@@ -116,24 +116,24 @@ FOUR = (0.1, 0.4, 0.3, 0.2)
 
 
 def choose_shares(my: Opened) -> Results:
-    """How often each token comes."""
+    """Return how often each token comes."""
     return _drawn(my, [0.5, 0.3, 0.15, 0.05], _logs(0.5, 0.3, 0.15, 0.05))
 
 
 def choose_temperature(my: Opened) -> Results:
-    """Shares at half and at twice the temperature: odds of 9 to 1 become 81 to 1, and 3 to 1."""
+    """Return the shares at half and at twice the temperature: odds of 9 to 1 become 81 to 1, and 3 to 1."""
     half = _drawn(my, [81 / 82, 1 / 82], _logs(0.9, 0.1), temperature=0.5)
     return half | _drawn(my, [0.75, 0.25], _logs(0.9, 0.1), temperature=2.0)
 
 
 def choose_top_k(my: Opened) -> Results:
-    """Shares among the k likeliest."""
+    """Return the shares among the k likeliest."""
     cases = {2: [0, 4 / 7, 3 / 7, 0], 3: [0, 4 / 9, 3 / 9, 2 / 9], 9: [*FOUR]}
     return {name: value for k, right in cases.items() for name, value in _drawn(my, right, _logs(*FOUR), top_k=k).items()}
 
 
 def choose_top_p(my: Opened) -> Results:
-    """Shares among the likeliest that hold p together; then both limits at once, where k allows less."""
+    """Return the shares among the likeliest that hold p together; then both limits at once, where k allows less."""
     half = _drawn(my, [0, 4 / 7, 3 / 7, 0], _logs(*FOUR), top_p=0.5)
     more = _drawn(my, [0, 4 / 9, 3 / 9, 2 / 9], _logs(*FOUR), top_p=0.8)
     return half | more | _drawn(my, [0, 4 / 7, 3 / 7, 0], _logs(*FOUR), top_k=2, top_p=0.95)
@@ -143,7 +143,7 @@ OWN, ANOTHERS, BY_ITSELF = "own logits", "never another row's", "drawn by itself
 
 
 def choose_rows(my: Opened) -> Results:
-    """Whether each row goes by its own logits, and draws for itself.
+    """Return whether each row goes by its own logits, and draws for itself.
 
     That no row takes what only another row is sure of tells mistakes from one another; it is not judged.
     """
@@ -155,13 +155,13 @@ def choose_rows(my: Opened) -> Results:
 
 
 def choose_generator(my: Opened) -> Results:
-    """What the generator decides."""
+    """Return what the generator decides."""
     logits, sampling = torch.zeros(60, V), new_sampling(my)
     return generator_facts(lambda generator: _choose(my, logits, sampling, generator))
 
 
 def choose_device(my: Opened) -> Results:
-    """Where it would work with logits on a GPU, greedily and not."""
+    """Return where the work would be done with logits on a GPU, greedily and not."""
     results: Results = {}
     for temperature in (1.0, 0.0):
         sampling = new_sampling(my, temperature=temperature, top_k=3)

@@ -63,7 +63,7 @@ def step_leftovers(my: Opened) -> Results:
 
 
 def step_loss(my: Opened) -> Results:
-    """What is returned, and the loss before the update."""
+    """Return what is returned, and the loss before the update."""
     model, (x, y) = Table(), _pair()
     before = mean_loss(model.table(x), y).detach()
     loss = _step(my, model, Descent(model, 20.0), x, y, mean_loss)
@@ -71,7 +71,7 @@ def step_loss(my: Opened) -> Results:
 
 
 def step_mode(my: Opened) -> Results:
-    """Whether the forward pass runs in train(), for a model that comes in eval() and for one that comes in train()."""
+    """Return whether the forward pass runs in train(), for a model that comes in eval() and for one that comes in train()."""
     results: Results = {}
     for training, came in MODES.items():
         model, (x, y) = Table().train(training), _pair()
@@ -94,7 +94,7 @@ def step_other_loss(my: Opened) -> Results:
 
 
 def step_values(my: Opened) -> Results:
-    """Three steps on three batches, with momentum."""
+    """Return the results of three steps on three batches, with momentum."""
     results: Results = {}
     model = Table()
     optimizer = Descent(model, RATE, momentum=0.9)
@@ -160,21 +160,21 @@ def evaluate_mode(my: Opened) -> Results:
 
 
 def evaluate_graph(my: Opened) -> Results:
-    """Whether torch notes operations for a backward pass that never comes."""
+    """Return whether torch notes operations for a backward pass that never comes."""
     model = Table()
     _evaluate(my, model, [_pair()], mean_loss)
     return {GRAPH_KEPT: any(model.graphs)}
 
 
 def evaluate_weights(my: Opened) -> Results:
-    """Whether the weights are the same afterwards."""
+    """Return whether the weights are the same afterwards."""
     model = Table()
     _evaluate(my, model, [_pair()], mean_loss)
     return {"same weights": torch.equal(model.table.weight, Table().table.weight)}
 
 
 def evaluate_values(my: Opened) -> Results:
-    """Losses at several sizes, with cross_entropy by default and with another loss."""
+    """Return the losses at several sizes, with cross_entropy by default and with another loss."""
     results: Results = {}
     for B, T in ((3, 5), (1, 1), (2, 9)):
         x, y = _pair(B, T)

@@ -57,7 +57,7 @@ def generate_example(my: Opened) -> Results:
 
 
 def generate_count(my: Opened) -> Results:
-    """How many tokens come."""
+    """Return how many tokens come."""
     results: Results = {}
     for count in (0, 1, 9):
         yielded = _generated(my, Table(cycle()), torch.tensor([[1, 2]]), count, 4)
@@ -66,7 +66,7 @@ def generate_count(my: Opened) -> Results:
 
 
 def generate_lazy(my: Opened) -> Results:
-    """How often the model has been asked when the first token is there."""
+    """Return how often the model has been asked when the first token is there."""
     model = Table(cycle())
     found = my("sampling.generate").generate(model, torch.tensor([[1, 2]]), 5, 8, new_sampling(my, temperature=0.0))
     next(_tokens_of(found), None)
@@ -118,7 +118,7 @@ def ends_what_is_written(got: Results, wanted: Results) -> str | None:
 
 
 def generate_contexts(my: Opened) -> Results:
-    """How long each context is, and what is written by a model that needs all of it."""
+    """Return how long each context is, and what is written by a model that needs all of it."""
     results: Results = {}
     for B, T, block_size, count in CASES:
         model = Summing()
@@ -130,7 +130,7 @@ def generate_contexts(my: Opened) -> Results:
 
 
 def generate_settings(my: Opened) -> Results:
-    """How many different tokens come with several settings, from a flat model and for 300 rows."""
+    """Return how many different tokens come with several settings, from a flat model and for 300 rows."""
     weight = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]).repeat(V, 1)
     model, prompt, results = Table(weight), torch.zeros(300, 1, dtype=torch.int64), Results()
     for settings, right in (({"temperature": 1.0}, V), ({"temperature": 1.0, "top_k": 2}, 2), ({"temperature": 0.0}, 1)):
@@ -140,7 +140,7 @@ def generate_settings(my: Opened) -> Results:
 
 
 def generate_generator(my: Opened) -> Results:
-    """What the generator decides."""
+    """Return what the generator decides."""
     model, prompt = Table(torch.zeros(V, V)), torch.zeros(9, 1, dtype=torch.int64)
 
     def draw(generator: torch.Generator | None) -> Tensor:
@@ -150,14 +150,14 @@ def generate_generator(my: Opened) -> Results:
 
 
 def generate_graph(my: Opened) -> Results:
-    """Whether torch notes operations for a backward pass that never comes."""
+    """Return whether torch notes operations for a backward pass that never comes."""
     model = Table()
     _generated(my, model, torch.tensor([[1, 2]]), 2, 4)
     return {GRAPH_KEPT: any(model.graphs)}
 
 
 def generate_device(my: Opened) -> Results:
-    """Where it would work with model and prompt on a GPU."""
+    """Return where the work would be done with model and prompt on a GPU."""
     model = Table(cycle())
 
     def run(prompt: Tensor) -> Tensor:

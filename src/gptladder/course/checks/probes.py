@@ -1,4 +1,4 @@
-"""What probes share: inputs of unit scale in float64, weights that follow from names alone, calls that tell common mistakes."""
+"""Helpers of probes: inputs of unit scale in float64, weights that follow from names alone, calls that tell common mistakes."""
 
 from __future__ import annotations
 

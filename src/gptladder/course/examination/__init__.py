@@ -1,4 +1,4 @@
-"""How a learner's code is run and judged: three processes, in this order.
+"""The examination: a learner's code is run and judged by three processes, in this order.
 
 1. examiner.py, in the verb's own process, sends a job to the worker and gets a report back (protocol.py has the messages).
 2. worker.py, a server without any code of the learner's, forks a child for each job, watches it and ends it at its limits.

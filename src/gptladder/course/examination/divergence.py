@@ -39,7 +39,7 @@ def compare(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[Co
     right = RETURNED in mine and RETURNED in theirs and _close(mine[RETURNED], theirs[RETURNED])
     for name, tensor in mine.items():
         counterpart, how = _match(name, tensor, theirs)
-        if right and how == "differs":  # the result is right, so this is another way to it that uses the same name
+        if right and how == "differs":  # the result is right: another way, which uses the name for something different
             counterpart, how = None, "unknown"
         first = how == "differs" and not any(compared.first for compared in found)
         wanted = None if counterpart is None else theirs[counterpart]

@@ -39,7 +39,7 @@ def run_traced(exercise: Exercise) -> dict[str, Tensor]:
 
 @contextmanager
 def probe_settings() -> Iterator[None]:
-    """Inside, torch makes float64 tensors from one seed and uses one thread; afterwards all is as it was."""
+    """Let torch make float64 tensors from one seed and use one thread inside the block; afterwards all is as it was."""
     with PROBE_LOCK:
         dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
         torch.set_default_dtype(torch.float64)

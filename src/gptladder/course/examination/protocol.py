@@ -114,7 +114,7 @@ class Failure(Message):
 
 @dataclass(frozen=True)
 class Answer(Message):
-    """How a child ended."""
+    """The end of a child: how it came, and what it took."""
 
     ended: Ending = "done"
     code: int = 0  # its exit code; negative: the signal that ended it
@@ -125,7 +125,7 @@ class Answer(Message):
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What one check's probe gave, or the failure that kept it from giving anything."""
+    """The results of one check's probe, or the failure that kept it from giving any."""
 
     check: str
     results: Results
@@ -192,7 +192,7 @@ def _tensors_of_trace(out: Path) -> Path:
 
 @dataclass(frozen=True)
 class Report:
-    """All that came back from a child: how it ended, and for each check that it reached, results or a failure."""
+    """The whole answer of a child: how it ended, and for each check that it reached, results or a failure."""
 
     answer: Answer = field(default_factory=Answer)
     results: dict[str, Results] = field(default_factory=dict)  # by check

@@ -32,10 +32,10 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, and there was at least one."""
+        """True if there was at least one check and every check passed."""
         return bool(self.findings) and all(finding.problem is None for finding in self.findings)
 
     @property
     def problem(self) -> str:
-        """The first problem in words; empty if there is none."""
+        """The first problem in words; empty if every check passed."""
         return next((finding.problem for finding in self.findings if finding.problem), "")

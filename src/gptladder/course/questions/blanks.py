@@ -1,4 +1,4 @@
-"""Gaps to fill in: what each one asks for, how a typed answer is read, and when it is right."""
+"""Gaps to fill in: the value that each asks for, how a typed answer is read, and when it is right."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Blank:
 
     @property
     def kind(self) -> BlankKind:
-        """What has to be typed."""
+        """The kind of answer that has to be typed."""
         if isinstance(self.answer, tuple):
             return "shape"
         if isinstance(self.answer, str):
@@ -44,7 +44,7 @@ class Blank:
 
     @property
     def form(self) -> str:
-        """What an answer looks like, as the end of a sentence."""
+        """The form of an answer, as the end of a sentence."""
         return FORMS[self.kind]
 
     @property

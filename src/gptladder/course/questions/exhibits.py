@@ -1,4 +1,4 @@
-"""What a learner has to judge: real samples, curves and programs, one of which is wrong in a known way.
+"""Exhibits for a learner to judge: real samples, curves and programs, one of which is wrong in a known way.
 
 Programs and lines of code are found in the files of the package by what they do, and shown without comments. So the wording of
 the reference is free, and a line that is gone is a CourseError.
@@ -144,7 +144,7 @@ def norm_of_the_stream() -> str:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Inside, torch computes without gradients, with random numbers of its own, and with one thread.
+    """Let torch compute inside the block without gradients, with random numbers of its own, and with one thread.
 
     Several threads gain nothing on tensors this small, and they wait for each other for seconds where other programs run.
     """

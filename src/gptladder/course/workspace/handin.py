@@ -87,7 +87,7 @@ def _zip_files(archive: Path) -> dict[str, bytes]:
 
 
 def _tar_files(archive: Path) -> dict[str, bytes]:
-    """The files of a .tar or .tar.gz. It is decompressed up to a limit before anything in it is believed."""
+    """Yield the files of a .tar or .tar.gz. It is decompressed, up to a limit, before any size that it claims is believed."""
     compressed = archive.read_bytes()[:2] == GZIP
     with gzip.open(archive) if compressed else archive.open("rb") as file:
         data = _read(file, MOST_BYTES + MOST_FILES * 4 * tarfile.BLOCKSIZE)  # headers and padding of each file
@@ -109,7 +109,7 @@ READERS: dict[str, Callable[[Path], dict[str, bytes]]] = {
 
 
 def _check(name: str, plain: bool, count: int) -> None:
-    """InputError unless this entry, one of `count`, is a plain file that stays inside the folder it is unpacked to."""
+    """Raise InputError unless this entry, one of `count`, is a plain file that stays inside its folder when unpacked."""
     if count > MOST_FILES:
         raise InputError(f"it holds {count:,} files; at most {MOST_FILES:,} are unpacked")
     path = PurePosixPath(name.replace("\\", "/"))
@@ -170,12 +170,12 @@ def _is_project(folder: Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder, in order of name, without hidden files and what macOS puts into archives."""
+    """Return a folder's entries, in order of name, without hidden ones and those that macOS puts into archives."""
     inside = folder.iterdir() if folder.is_dir() else ()
     return [path for path in sorted(inside) if not path.name.startswith((".", "__MACOSX"))]
 
 
 def _names(paths: list[Path]) -> str:
-    """Some names for a message."""
+    """Return the first few names for a message."""
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     return ", ".join(path.name for path in paths[:5]) + more

@@ -1,4 +1,4 @@
-"""Where things lie in a learner's project."""
+"""The layout of a learner's project: its folders and files by name."""
 
 from __future__ import annotations
 

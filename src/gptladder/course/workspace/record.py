@@ -138,7 +138,7 @@ class Progress:
 
     @property
     def met(self) -> bool:
-        """Whether all of its evidence is done."""
+        """True if all of its evidence is done."""
         return all(piece.state == "done" for piece in self.evidence)
 
     @property

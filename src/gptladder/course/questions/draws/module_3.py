@@ -140,7 +140,7 @@ def one_head(seed: int) -> GapText:
         return doubles([[rng.several(C, -1, 3) for _ in range(T)]]), query, key, value
 
     def good(drawn: tuple[Tensor, ...]) -> bool:
-        """No weight is nearly 0 or 1, and the usual mistakes (no scale, no softmax, names swapped) give other answers."""
+        """Check that no weight is nearly 0 or 1, and that no scale, no softmax or swapped names give other answers."""
         x, *matrices = drawn
         q, k, v = (x[0] @ matrix.T for matrix in matrices)
         dots = q @ k.T

@@ -130,7 +130,7 @@ def block_by_hand(seed: int) -> GapText:
         return torch.cat([sums[:1], sums.diff(dim=0)]).unsqueeze(0)
 
     def good(x: Tensor) -> bool:
-        """At [2, 0] every stage has a number of its own; at [1, 1] the ReLU gives 0."""
+        """Check that at [2, 0] every stage has a number of its own, and that at [1, 1] the ReLU gives 0."""
         a = block.attention(x)
         h = x + a
         stages = (x, a, h, block.feed_forward(h), block(x), h + block.feed_forward(x))

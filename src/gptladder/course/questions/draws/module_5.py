@@ -179,7 +179,7 @@ def raw_text_to_text(seed: int) -> GapText:
     last = int(tokens[0, -1])
 
     def good(weight: Tensor) -> bool:
-        """Each row has one largest entry, the four characters differ, and reading the column gives another answer."""
+        """Check that each row has one largest entry, the characters differ, and reading the column gives another answer."""
         best, second = weight.topk(2, dim=1).values.T
         after = weight.argmax(dim=1).tolist()
         met = {last, after[last], after[after[last]], after[after[after[last]]]}

@@ -1,4 +1,4 @@
-"""Writes text with a model that you trained: `python generate.py --prompt "ROMEO:"`.
+"""Write text with a model that you trained: `python generate.py --prompt "ROMEO:"`.
 
 A run folder may come from anywhere: nothing in it is executed or unpickled, and a file that has
 changed since it was saved is refused.

@@ -1,4 +1,4 @@
-"""Trains a rung of the ladder with your own code.
+"""Train a rung of the ladder with your own code.
 
 `python train.py` takes the highest rung whose exercises are written. A training leaves a run
 folder, runs/RUNG-DATE-TIME, that generate.py and many commands of `gptladder` read.
