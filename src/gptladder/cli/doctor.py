@@ -22,7 +22,7 @@ FREE_BYTES = 500_000_000  # a training's run folder and its states, with room to
 
 @dataclass(frozen=True)
 class Observation:
-    """A finding about one subject. `serious` means that nothing can be trained before it is cured."""
+    """An observation of one subject. `serious` means that nothing can be trained before it is cured."""
 
     subject: str
     found: str

@@ -89,7 +89,7 @@ def climb(
         if isinstance(item, Run):
             check_corpus(item, corpus)
             row_of(item)
-    report = Report(folder, corpus, seed)
+    report = LadderReport(folder, corpus, seed)
     for item in rungs:
         if isinstance(item, Run):
             yield report.add(item)
@@ -100,7 +100,7 @@ def climb(
         yield report.add(training.run)
 
 
-class Report:
+class LadderReport:
     """The files that a climb leaves beside its run folders: ladder.json, ladder.png and samples.txt."""
 
     def __init__(self, folder: Path, corpus: Corpus, seed: int) -> None:

@@ -206,7 +206,7 @@ def uniform_product(my: Opened) -> Results:
 
 
 def uniform_certain(my: Opened) -> Results:
-    """A single token."""
+    """Return the loss for a single token, beside 0."""
     return beside(_uniform(my, 1), 0.0)
 
 
