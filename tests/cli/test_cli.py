@@ -257,7 +257,7 @@ def test_other_versions_are_pointed_out_when_a_run_goes_on(
     monkeypatch.setattr("gptladder.cli.terminal.versions", lambda: {"gptladder": "9", "torch": "9", "python": "9"})
     code, _, err = gptladder("resume", run_folder)
     assert code == 0
-    assert "other versions than this run began with: gptladder" in err
+    assert "this run began with other versions: gptladder" in err
 
 
 def test_offline_the_stand_in_is_announced_and_recorded(

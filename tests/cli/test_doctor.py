@@ -159,5 +159,5 @@ def test_the_doctor_speaks_even_where_torch_does_not_load(tmp_path: Path):
 def test_the_other_verbs_send_to_the_doctor_where_torch_does_not_load(tmp_path: Path):
     result = without_torch("train", tmp_path)
     assert result.returncode == 2
-    assert result.stderr.startswith("error: something that is needed does not load")
+    assert result.stderr.startswith("error: a library that gptladder needs does not load")
     assert result.stderr.endswith("gptladder doctor\n")

@@ -134,7 +134,7 @@ def run(words: list[str]) -> int:
     except InputError as error:
         return _failed(str(error))
     except ImportError as error:
-        return _failed(f"something that is needed does not load ({error}); see what: gptladder doctor")
+        return _failed(f"a library that gptladder needs does not load ({error}); to see which, run: gptladder doctor")
     except (KeyboardInterrupt, typer.Abort):
         return STOPPED
     except (MemoryError, RuntimeError) as error:

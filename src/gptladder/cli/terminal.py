@@ -60,7 +60,7 @@ def warn_other_versions(run: Run) -> None:
     then, now = run.config.versions, versions()
     if then != now:
         changes = ", ".join(f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name])
-        errors.print(f"[yellow]note[/yellow] other versions than this run began with: {escape(changes)}")
+        errors.print(f"[yellow]note[/yellow] this run began with other versions: {escape(changes)}")
 
 
 def show_corpus(corpus: Corpus) -> None:

@@ -47,7 +47,7 @@ Table = dict[str, dict[str, list[str]]]  # exercise -> check -> the mutants that
 
 
 def verify() -> Iterator[tuple[str, bool]]:
-    """Try out everything. Yields lines, each with whether it is a problem; the last ones are the table of mutants by check."""
+    """Verify everything. Yield lines, each with whether it is a problem; the last ones are the table of mutants by check."""
     chosen = course()
     table: Table = {}
     problems = 0

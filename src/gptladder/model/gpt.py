@@ -36,7 +36,7 @@ class Embedding(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Embed, pass through the layers, unembed. A rung is the list of layers it is given."""
+    """A model of layers between an embedding and an unembedding; the layers make the rung."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ def keep_mask(like: Tensor, rate: float) -> Tensor:
 
 
 def drop(x: Tensor, rate: float) -> Tensor:
-    """Dropout, any shape to the same.
+    """Dropout, (...) -> (...), of any shape.
 
     Each number becomes 0 with probability `rate`; the others are divided by 1 - rate.
     """

@@ -59,7 +59,7 @@ class LastToken:
         self.token: Tensor | None = None  # (B, 1)
 
     def clear(self) -> None:
-        """Forget it: the next token is the first of its text."""
+        """Forget the token: the next one is the first of its text."""
         self.token = None
 
 

@@ -35,7 +35,7 @@ def corpus_of(run: Run, name: str | None = None) -> Corpus:
     try:
         return corpora.load(run.config.corpus.name)
     except InputError as error:
-        raise InputError(f"the text of {run.folder}: {error}; where it lies now, say with --corpus PATH") from None
+        raise InputError(f"the text of {run.folder}: {error}; say where it lies now with --corpus PATH") from None
 
 
 def check_corpus(run: Run, corpus: Corpus) -> None:

@@ -49,7 +49,7 @@ def test_outside_of_a_project_one_line_says_what_to_do(tmp_path):
 def test_another_course_version_is_refused_by_name(folder, change, words):
     version = course().version + change
     (folder / ".gptladder" / "project.json").write_text(json.dumps({"course_version": version, "learner_seed": 1}))
-    with pytest.raises(InputError, match=rf"course version {version}, this gptladder teaches {course().version}; .*{words}"):
+    with pytest.raises(InputError, match=rf"version {version} of the course, .* teaches version {course().version}; .*{words}"):
         record.open_project(folder)
 
 

@@ -37,7 +37,7 @@ GUARDED: dict[str, Any] = {  # parents come before their children, so that the m
 
 
 class Change(NamedTuple):
-    """Something shared that the learner's code has changed."""
+    """A change that the learner's code made to something shared."""
 
     says: str  # "replaces torch.softmax"
     name: str  # "softmax": the word by which the learner's line is found

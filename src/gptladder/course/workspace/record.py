@@ -222,7 +222,8 @@ def open_project(folder: Path) -> Project:
         cure = (
             "update gptladder" if version > course().version else "make a new one (gptladder new DIR) and copy mygpt/ into it"
         )
-        raise InputError(f"{folder} is of course version {version}, this gptladder teaches {course().version}; {cure}")
+        versions = f"version {version} of the course, and this gptladder teaches version {course().version}"
+        raise InputError(f"{folder} belongs to {versions}; {cure}")
     seed = secrets.randbits(31) if facts.learner_seed is None else facts.learner_seed
     text = _json_bytes(replace(facts, learner_seed=seed).to_json())
     if _bytes_of(path) != text:
