@@ -113,21 +113,22 @@ class LadderReport:
         row = row_of(run)
         self.rows.append(row)
         self.samples.append(f"=== {row.rung}: {row.validation_loss:.3f} ===\n{sample_of(run, self.seed)}\n")
-        write_atomically(self.folder / "ladder.json", (json.dumps(self.as_json(), indent=2) + "\n").encode())
+        write_atomically(self.folder / "ladder.json", self.to_json().encode())
         write_atomically(self.folder / "samples.txt", "\n".join(self.samples).encode())
         rows: list[dict[str, Any]] = [asdict(row) for row in self.rows]
         ladder_plot(rows, f"The ladder on {Path(self.corpus.name).name}", self.folder / "ladder.png")
         return row
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        return {
+    def to_json(self) -> str:
+        """Return the content of ladder.json."""
+        content = {
             "machine": asdict(machine()),
             "versions": versions(),
             "seed": self.seed,
             "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256},
             "rungs": [asdict(row) for row in self.rows],
         }
+        return json.dumps(content, indent=2) + "\n"
 
 
 def sample_of(run: Run, seed: int) -> str:

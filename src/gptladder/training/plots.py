@@ -31,7 +31,7 @@ def _own_settings() -> Iterator[None]:
     os.environ["MATPLOTLIBRC"] = os.devnull
     try:
         import matplotlib.figure
-    except ValueError as error:  # of the matplotlibrc in this folder, which it reads before the one that is named
+    except ValueError as error:  # a matplotlibrc in this folder is read first, and may be broken
         raise InputError(f"matplotlib cannot read the file matplotlibrc in this folder ({error}); remove it") from None
     finally:
         del os.environ["MATPLOTLIBRC"]

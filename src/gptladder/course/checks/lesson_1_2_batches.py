@@ -62,7 +62,7 @@ def split_sizes(my: Opened) -> Results:
 
 
 def split_default(my: Opened) -> Results:
-    """The fraction that stands in the signature."""
+    """Return the fraction that stands in the signature."""
     return {"how many of 23 tokens are for training without a fraction": len(_split(my, 23)[0])}
 
 
@@ -160,7 +160,7 @@ STOPS, FITTING = "stops", "the one that fits"
 
 
 def batch_shortest(my: Opened) -> Results:
-    """A split that is one token longer than a block."""
+    """Return the batch from a split that is one token longer than a block."""
     batches = _batches(my, 30, 40, 2)
     tokens = batches.splits["validation"]
     try:

@@ -59,7 +59,7 @@ def moves_alone(got: Results, wanted: Results) -> str | None:
 
 
 def bigram_anywhere(my: Opened) -> Results:
-    """The same token at every position, without `positions` and with them."""
+    """Return the logits of one token at every position, without `positions` and with them."""
     model, x = _bigram(my), torch.full((1, 5), 3)
     plain = call(model, x, whose=FORWARD)
     everywhere = beside(plain, plain[:, :1].expand_as(plain), "at every position")

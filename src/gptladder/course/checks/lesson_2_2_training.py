@@ -106,7 +106,7 @@ def step_values(my: Opened) -> Results:
 
 
 def step_trains(my: Opened) -> Results:
-    """The loss of a table that learns "abacabac...": whether b or c follows an a, nobody can know; all else is certain."""
+    """The loss of a table that learns "abacabac...": nobody can know whether b or c follows an a; the rest is certain."""
     text = torch.tensor([0, 1, 0, 2] * 8)
     model = Table(torch.zeros(V, V))
     optimizer = Descent(model, 2.0, momentum=0.8)
@@ -125,7 +125,7 @@ def in_blocks(x: Tensor, y: Tensor, sizes: tuple[int, ...]) -> Iterator[tuple[Te
 
 
 def evaluate_example(my: Opened) -> Results:
-    """The docstring's example: 8 targets that cost 2 and 2 that cost 1."""
+    """Return the result for the docstring's example: 8 targets that cost 2 and 2 that cost 1."""
     y = torch.tensor([[2] * 8 + [1] * 2])
     return beside(_evaluate(my, Table(), in_blocks(y, y, (8, 2)), lambda logits, targets: targets.double().mean()), 1.8)
 

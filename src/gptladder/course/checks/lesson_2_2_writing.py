@@ -48,7 +48,7 @@ def _generated(
 
 
 def generate_example(my: Opened) -> Results:
-    """The docstring's example: a model that has learned a cycle, greedily; two rows at once."""
+    """Return the tokens of the docstring's example: a model that has learned a cycle, greedily; two rows at once."""
     results: Results = {}
     for rows, right in (([[0]], [[1, 2, 3, 4]]), ([[4, 0], [2, 5]], [[1, 2, 3, 4], [6, 0, 1, 2]])):
         found = torch.stack(_generated(my, Table(cycle()), torch.tensor(rows), 4, 8), dim=1).tolist()

@@ -198,7 +198,7 @@ class Report:
     results: dict[str, Results] = field(default_factory=dict)  # by check
     failures: dict[str, Failure] = field(default_factory=dict)  # by check
     printed: str = ""
-    trace: dict[str, Tensor] | str | None = None  # why there is none, if it is words
+    trace: dict[str, Tensor] | str | None = None  # a text if there is no trace: the reason
 
     @classmethod
     def read(cls, out: Path, answer: Answer) -> Self:
