@@ -25,7 +25,7 @@ FLOORS = [
     {"checkpoint"},
     {"sampling"},
     {"training"},
-    {"course/__init__", "course/outline"},
+    {"course/__init__", "course/lessons", "course/outline"},
     {"course/source"},
     {"course/checks", "course/bank", "course/questions", "course/workspace"},
     {"course/examination"},
