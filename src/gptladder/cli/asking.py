@@ -23,7 +23,7 @@ def ask(item: Item) -> Answer | None:
 
 
 def _choice(choices: tuple[str, ...]) -> str | None:
-    for typed in _typed(f"  1 to {len(choices)}: "):
+    for typed in _typed(f"  your answer, 1 to {len(choices)}: "):
         if typed.isdecimal() and 1 <= int(typed) <= len(choices):
             return choices[int(typed) - 1]
         print(f"  {typed!r} is not one of the choices; type a number from 1 to {len(choices)}")

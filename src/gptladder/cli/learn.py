@@ -256,6 +256,7 @@ def quiz(
     if not waiting:
         print(f"You have answered every question of lesson {lesson}. To be asked once more:")
         print(f"  {command('quiz', lesson, '--again')}")
+    right = 0
     for number, item in enumerate(waiting, start=1):
         for line in words.question_lines(item, number, len(waiting)):
             print(line)
@@ -263,8 +264,13 @@ def quiz(
         if given is None:
             print(f"\nStopped; your answers so far are kept. Go on: {command('quiz', lesson)}")
             return
-        for line in words.marked_lines(study.answer(project, item, given).marked):
+        marked = study.answer(project, item, given).marked
+        right += marked.right
+        for line in words.marked_lines(marked):
             print(line)
+    if waiting:
+        others = f"; to be asked the others again: {command('quiz', lesson)}" if right < len(waiting) else ""
+        print(f"\n{right} of {len(waiting)} right{others}")
 
 
 @app.command(rich_help_panel=LEARN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from ..course.study import Standing
     from ..course.workspace.record import Evidence, Progress
 
-PRINTED_LINES = 8  # how many lines of the learner's own output are shown
+NO_RETURN = "(is a `return` missing?)"  # how a check says that a function gave nothing back
+PRINTED_LINES = 8  # shown of what the learner's code printed
+HIDDEN = re.compile(r"\s\.(\s|$)")  # an entry of a table that would give away a gap
 MARKS: dict[State, str] = {"done": "x", "stale": "~", "wrong": "!", "open": " "}
 
 
@@ -51,7 +54,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield wrapped(f"Note: {verdict.note}.")
     if verdict.printed.strip() and not verdict.passed:
         lines = verdict.printed.strip().splitlines()
-        yield "  Your code printed:"
+        yield f"  Your code printed{' (print only shows a value, return gives it back)' * (NO_RETURN in verdict.problem)}:"
         yield from (f"    {line[:110]}" for line in lines[:PRINTED_LINES])
         if len(lines) > PRINTED_LINES:
             yield f"    ... and {len(lines) - PRINTED_LINES} more lines"
@@ -63,6 +66,8 @@ def question_lines(item: Item, number: int, total: int) -> Iterator[str]:
     yield wrapped(item.question.ask)
     if item.shown:
         yield "\n" + textwrap.indent(item.shown.rstrip(), "    ") + "\n"
+    if item.blanks and HIDDEN.search(item.shown):
+        yield wrapped("Each ? is a gap. A dot stands for a number that is not shown and not asked for.")
     for i, choice in enumerate(item.choices, start=1):
         yield textwrap.fill(choice, 100, initial_indent=f"  {i}) ", subsequent_indent="     ", break_on_hyphens=False)
 

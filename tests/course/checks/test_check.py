@@ -77,8 +77,8 @@ def test_what_agrees(got, wanted):
         (ONES[:1], ONES, "shape (1, 3), where (2, 3) is right"),  # which would broadcast
         (torch.tensor(1.0), torch.ones(1), "shape (), where (1,) is right"),
         (ONES.float(), ONES, "dtype float32, where float64 is right"),
-        (torch.tensor([1.0, math.nan]), torch.ones(2), "at [1] is nan, no number"),
-        (torch.tensor([1.0, math.inf]), torch.ones(2), "at [1] is inf, no number"),
+        (torch.tensor([1.0, math.nan]), torch.ones(2), "at [1] is nan, not a finite number"),
+        (torch.tensor([1.0, math.inf]), torch.ones(2), "at [1] is inf, not a finite number"),
         (torch.tensor([1.0, 0.0]), torch.tensor([1.0, -math.inf]), "at [1] is 0, where -inf is right"),
         (torch.tensor([math.nan, 0.0]), torch.tensor([-math.inf, 0.0]), "at [0] is nan, where -inf is right"),
         (torch.tensor([1, 3]), torch.tensor([1, 2]), "at [1] is 3, where 2 is right; 50%"),
@@ -102,7 +102,7 @@ def test_what_differs(got, wanted, words):
 def test_a_single_number_among_many_is_found():
     got = torch.zeros(40, 10)
     got[7, 3] = 1
-    assert difference(got, torch.zeros(40, 10)) == "at [7, 3] is 1, where 0 is right"
+    assert difference(got, torch.zeros(40, 10)) == "the number at [7, 3] is 1, where 0 is right"
 
 
 def test_what_is_missing_is_told_and_what_is_more_is_not():
@@ -158,7 +158,7 @@ def test_rows_are_distributions():
 def test_two_results_that_must_agree():
     judge = agree("both are one")
     assert judge(beside(ONES, ONES.clone()), {}) is None
-    assert judge(beside(2 * ONES, ONES), {}).startswith("both are one, but at [0, 0] is 2, where 1")
+    assert judge(beside(2 * ONES, ONES), {}).startswith("both are one, but the number at [0, 0] is 2, where 1")
     assert judge(beside(2.0, 1.0), {}) == "both are one, but it is 2, where 1 is right"
 
 
@@ -372,4 +372,4 @@ def test_a_prefix_keeps_the_order():
 def test_a_row_without_a_number_is_told_as_that():
     nan = torch.full((2, 5, 3), torch.nan)
     said = past_stays({"before": nan, "after": nan, "changed": 3}, {})
-    assert said == "the output at position 0 is nan: are all of its scores masked, its own too?"
+    assert said == "the output at position 0 is nan: does it take in no token at all? It must take in at least its own"

@@ -62,7 +62,7 @@ def said_of_order(split):
         (lambda tokens, fraction: (tokens[:9], tokens[10:]), "come back twice or not at all"),
         (lambda tokens, fraction: (tokens[:9].flip(0), tokens[9:]), "have changed places"),
         (lambda tokens, fraction: (tokens[1::2], tokens[::2]), "each part skips some"),
-        (lambda tokens, fraction: (tokens[9:], tokens[:9]), "the first are for validation"),
+        (lambda tokens, fraction: (tokens[9:], tokens[:9]), "the parts come in the wrong order"),
     ],
 )
 def test_a_split_keeps_all_tokens_in_their_order(split, said):

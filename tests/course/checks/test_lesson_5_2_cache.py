@@ -34,7 +34,7 @@ def test_after_a_refusal_nothing_may_be_lost():
     keys = normal(1, 1, 5, 2)
     refused = {cache.REFUSAL: "ValueError"}
     assert cache.loses_nothing(refused | beside(keys, keys.clone(), "keys"), {}) is None
-    assert "(keys), but at" in cache.loses_nothing(refused | beside(keys + 1, keys, "keys"), {})
+    assert "(keys), but the number at" in cache.loses_nothing(refused | beside(keys + 1, keys, "keys"), {})
     assert "are refused too" in cache.loses_nothing(refused | {cache.AFTERWARDS: "refused"}, {})
     assert "takes them in" in cache.loses_nothing({cache.REFUSAL: cache.TAKEN_IN}, {})
 

@@ -56,7 +56,7 @@ def test_a_file_that_python_cannot_read(project, examiner, old, new, words):
     verdict = project.examine(examiner, HEAD)
     line = next(number for number, line in enumerate(text.splitlines(), start=1) if new in line)
     assert verdict.where == f"mygpt/{FILE}:{line}"
-    assert verdict.problem.startswith(f"Python cannot read mygpt/{FILE}: ")
+    assert verdict.problem.startswith(f"Python cannot read mygpt/{FILE}, line {line}: ")
     assert words in verdict.problem
     assert len(problems(verdict)) == len(verdict.findings)
 
@@ -278,7 +278,8 @@ def test_errors_of_all_kinds(project, examiner, error, words):
     strange = "class Strange(Exception):\n    def __str__(self):\n        raise SystemExit\n"
     project.body(HEAD, f"raise {error}  # here", before=strange)
     verdict = project.examine(examiner, HEAD)
-    assert verdict.problem.startswith(words)
+    line = project.line(FILE, HERE).rpartition(":")[2]
+    assert verdict.problem.startswith(words.replace("stops with", f"stops at line {line} with"))
     assert len(verdict.problem) < 400
     assert "\n" not in verdict.problem
     assert verdict.where == project.line(FILE, HERE)

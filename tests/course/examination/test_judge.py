@@ -82,7 +82,7 @@ def test_a_number_too_large_for_a_float_is_a_fail_in_words():
         (Failure("imports_reference", "it imports gptladder"), "write the function yourself"),
         (
             Failure("unreadable", "invalid syntax", Place("mygpt/a.py", 3)),
-            "Python cannot read mygpt/a.py: invalid syntax",
+            "Python cannot read mygpt/a.py, line 3: invalid syntax",
         ),
         (raised("SystemExit"), "it ends the program"),
         (raised("MemoryError"), "more memory"),
@@ -91,6 +91,15 @@ def test_a_number_too_large_for_a_float_is_a_fail_in_words():
         (raised("NotImplementedError"), "raises NotImplementedError"),
         (raised("KeyError", "'a'"), "stops with KeyError: 'a'"),
         (raised("ValueError"), "stops with ValueError"),
+        (Failure("raised", "no", Place("mygpt/a.py", 3), "ValueError"), "stops at line 3 with ValueError: no"),
+        (
+            raised("NameError", "name 'ids' is not defined"),
+            "name 'ids' is not defined; is the name misspelt, is `self.` missing",
+        ),
+        (
+            raised("AttributeError", "cannot assign module before Module.__init__() call"),
+            "begin __init__ with super().__init__()",
+        ),
     ],
 )
 def test_failures_in_words(failure, words):

@@ -85,7 +85,7 @@ def _tensor_difference(got: Tensor, wanted: Tensor) -> str | None:
         wrong = got != wanted
     else:
         if not torch.isfinite(got).all() and torch.isfinite(wanted).all():
-            return f"{_first(~torch.isfinite(got))} is {got[~torch.isfinite(got)][0].item()}, no number"
+            return f"{_first(~torch.isfinite(got))} is {got[~torch.isfinite(got)][0].item()}, not a finite number"
         wrong = ~torch.isclose(got.double(), wanted.double(), rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     if not wrong.any():
         return None
@@ -100,7 +100,7 @@ def _kind(tensor: Tensor) -> str:
 
 def _first(where: Tensor) -> str:
     place = where.nonzero()[0].tolist()
-    return f"at {place}" if place else "it"
+    return f"the number at {place}" if place else "it"
 
 
 def same(one: Results, other: Results) -> bool:
@@ -115,7 +115,7 @@ def past_stays(got: Results, wanted: Results) -> str | None:
         return f"shape {tuple(before.shape)}, where position is dimension 1"
     if before[:, :changed].isnan().any():
         t = int(before[:, :changed].isnan().nonzero()[0][1])
-        return f"the output at position {t} is nan: are all of its scores masked, its own too?"
+        return f"the output at position {t} is nan: does it take in no token at all? It must take in at least its own"
     moved = ~torch.isclose(before[:, :changed], after[:, :changed], rtol=TOLERANCE, atol=TOLERANCE)
     if not moved.any():
         return None

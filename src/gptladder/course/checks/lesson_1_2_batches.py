@@ -183,7 +183,8 @@ def batch_rows(my: Opened) -> Results:
 def each_by_itself(got: Results, wanted: Results) -> str | None:
     """Judge `batch_rows`: rows do not keep their distance from batch to batch."""
     if apart := got["always apart"]:
-        return f"in every batch the rows begin {' and '.join(map(str, apart))} places after the first row: draw each by itself"
+        places = " and ".join(map(str, apart))
+        return f"in every batch the rows begin {places} places after the first row: draw a start of its own for each row"
     return None
 
 
@@ -209,7 +210,7 @@ KEPT_IN_ORDER = {
     ONCE: "of {case}, some come back twice or not at all; every token belongs to exactly one part",
     IN_ORDER: "of {case}, some have changed places; no token may move",
     NO_GAPS: "of {case}, each part skips some; each must be one piece of the text",
-    IN_FRONT: "of {case}, the first are for validation; the first part is to train on, the rest to validate on",
+    IN_FRONT: "with {case}, the parts come in the wrong order: return the part to train on first, the part to validate on second",
 }
 CHECKS = (
     Check(SPLIT, "in order", "the two parts, joined, are the tokens again", split_order, facts(KEPT_IN_ORDER), law=True),

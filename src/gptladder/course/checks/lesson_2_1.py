@@ -74,7 +74,8 @@ def _loss(my: Opened, logits: Tensor, targets: Tensor) -> Tensor:
     """Return the learner's loss; raise Mistake if it is not a single number."""
     loss = call(my("training.loss").cross_entropy, logits, targets, whose=LOSS)
     if loss.dim() or not loss.is_floating_point():
-        raise Mistake(f"{LOSS} returned a tensor of shape {tuple(loss.shape)} and {loss.dtype}; the mean is one number, ()")
+        given = f"a tensor of shape {tuple(loss.shape)} and dtype {str(loss.dtype).removeprefix('torch.')}"
+        raise Mistake(f"{LOSS} returned {given}; it must return the mean of all positions, one float, of shape ()")
     return loss
 
 
@@ -116,7 +117,8 @@ def stays_finite(got: Results, wanted: Results) -> str | None:
     """Judge `loss_large`: every loss is a number, and the right one."""
     for case, found, right in cases(got):
         if not math.isfinite(found):
-            return f"with {case} the loss is {found}: exp overflows, or rounds to 0, which has no log; {right:.6g} is right"
+            why = "exp of a large number is infinite, and exp of a very negative one is 0, which has no logarithm"
+            return f"with {case} the loss is {found}, where {right:.6g} is right: {why}"
         if problem := difference(found, right):
             return f"with {case} the loss is {problem}"
     return None

@@ -184,8 +184,8 @@ def evaluate_values(my: Opened) -> Results:
     return results
 
 
-LEFTOVERS = "gradients that were there before the step change what it does: backward adds its own to them, so clear them first"
-HOLDS_GRAPH = "the loss still holds on to its graph, and with it to the whole forward pass: detach it"
+LEFTOVERS = "gradients from before the step change what it does, since backward adds to them: call optimizer.zero_grad() first"
+HOLDS_GRAPH = "the loss that is returned keeps the whole forward pass in memory: return loss.detach()"
 IN_EVAL = "for a model that comes in {case} the forward pass runs in eval(), where dropout does nothing"
 MODE_KEPT = {
     ASKED: "a model that comes in {case} is evaluated in train(), where dropout is on",

@@ -25,9 +25,10 @@ def _left(my: Opened, logits: Tensor, k: int) -> list[int]:
 def top_k_forms(my: Opened) -> Results:
     """Return the output's shape and dtype for several sizes."""
     return {
-        f"for logits {shape} and k = {k}": [list(y.shape), str(y.dtype)]
+        f"the output's {what} for float32 logits {shape} and k = {k}": value
         for shape, k in (((2, 5), 3), ((3, 1), 1), ((1, 7), 2))
         for y in [_kept(my, normal(*shape, dtype=torch.float32), k)]
+        for what, value in (("shape", list(y.shape)), ("dtype", str(y.dtype).removeprefix("torch.")))
     }
 
 

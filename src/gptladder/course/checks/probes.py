@@ -121,7 +121,9 @@ def call(function: Callable[..., Any], *arguments: Any, whose: str) -> Tensor:  
     return tensor(run(function, *arguments, whose=whose), whose)
 
 
-NO_GRADIENT = "a tensor without a gradient: was it detached, or made from numbers that had left the graph?"
+NO_GRADIENT = (
+    "a tensor without a gradient, so nothing can learn from it: compute it without detach(), item(), numpy() or tolist()"
+)
 
 
 def with_gradients(function: Callable[..., Any], *inputs: Tensor, whose: str, module: nn.Module | None = None) -> Results:

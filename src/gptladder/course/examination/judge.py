@@ -71,7 +71,8 @@ def failure_in_words(failure: Failure) -> str:
     if failure.kind == "imports_reference":
         return f"{says}, which holds the answers; write the function yourself"
     if failure.kind == "unreadable":
-        return f"Python cannot read {failure.place.file if failure.place else 'a file'}: {says}"
+        place = f"{failure.place.file}, line {failure.place.line}" if failure.place else "a file"
+        return f"Python cannot read {place}: {says}"
     if failure.unwritten:
         return f"not written yet ({says})"
     if failure.error == "NotImplementedError":
@@ -80,7 +81,17 @@ def failure_in_words(failure: Failure) -> str:
         return "it asks for more memory than a check may take: does something grow without end, or is a size wrong?"
     if failure.error == "SystemExit":
         return "it ends the program (sys.exit or exit); use `return` to leave the function"
-    return f"stops with {failure.error}: {says}" if says else f"stops with {failure.error}"
+    line = f" at line {failure.place.line}" if failure.place else ""
+    return f"stops{line} with {failure.error}{f': {says}' if says else ''}{cure(failure)}"
+
+
+def cure(failure: Failure) -> str:
+    """Return what to look for after an error whose own words tell a beginner too little; empty for every other error."""
+    if failure.error == "NameError":
+        return "; is the name misspelt, is `self.` missing in front of it, or is it not imported in this file?"
+    if "before Module.__init__() call" in failure.says:
+        return "; begin __init__ with super().__init__()"
+    return ""
 
 
 def no_result_in_words(answer: Answer) -> str:
