@@ -240,9 +240,18 @@ def test_a_quiz_asks_again_for_what_cannot_be_read(typed, project):
     assert "'9' is not one of the choices; type a number from 1 to" in result.out
     assert "'one' cannot be read as a" in result.out
     assert "Nothing was typed: type " in result.out
+    assert "Each ? is a gap. A dot stands for a number that is not shown and not asked for." in result.out
+    assert result.out.endswith(f"\n{len(items)} of {len(items)} right\n")
     done = typed("quiz", "3.3", cwd=project)
     assert "You have answered every question of lesson 3.3" in done.out
     assert "gptladder quiz 3.3 --again" in done.out
+
+
+def test_a_quiz_ends_with_how_many_answers_were_right(typed, project):
+    first, *rest = study.questions(record.open_project(project), "1.1")
+    wrong = [str(2 if typed_answer(item) == ["1"] else 1) for item in rest]
+    result = typed("quiz", "1.1", cwd=project, answers="\n".join([*typed_answer(first), *wrong]) + "\n")
+    assert result.out.endswith("\n1 of 6 right; to be asked the others again: gptladder quiz 1.1\n")
 
 
 def test_a_quiz_ends_with_its_input_and_keeps_what_was_answered(typed, project):
@@ -297,6 +306,25 @@ def test_a_damaged_record_is_made_again_from_the_code(typed, project):
     assert "record.json was damaged" in result.err
     assert "[x] 1.2-encode" in result.out
     assert list((project / ".gptladder").glob("record.json.damaged-*"))
+
+
+def test_what_was_printed_is_told_from_what_was_returned(typed, project):
+    fill(project, "1.2-encode", body="print(self.ids)")
+    out = typed("check", "1.2-encode", cwd=project).out
+    assert "returned nothing (is a `return` missing?)" in out
+    assert "Your code printed (print only shows a value, return gives it back):" in out
+
+
+def test_an_exercise_without_tensors_has_nothing_to_trace(typed, project):
+    fill(project, "1.2-encode")
+    result = typed("trace", "1.2-encode", cwd=project)
+    assert result.code == 1
+    assert result.out.startswith("1.2-encode: nothing to trace: its first call makes no tensors; see gptladder check")
+
+
+def test_a_missing_argument_is_answered_with_where_to_look(typed, project):
+    result = typed("quiz", cwd=project)
+    assert (result.code, result.err) == (2, "error: Missing argument 'LESSON'; see: gptladder quiz --help\n")
 
 
 @pytest.mark.parametrize("verb", ["check", "hint", "trace", "solution", "reset"])

@@ -130,7 +130,10 @@ def run(words: list[str]) -> int:
     except typer.Exit as exit:
         return exit.exit_code
     except TyperException as error:
-        return _failed(error.format_message(), error.exit_code)
+        missing, context = error.format_message(), getattr(error, "ctx", None)
+        if missing.startswith("Missing argument") and context is not None:
+            missing = f"{missing.rstrip('.')}; see: gptladder {context.info_name} --help"
+        return _failed(missing, error.exit_code)
     except InputError as error:
         return _failed(str(error))
     except ImportError as error:

@@ -39,7 +39,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     where = f", {verdict.where}" if verdict.where else ""
     yield f"{exercise.id}: {exercise.name}{where}"
     if not verdict.begun:
-        yield f"  not written yet; about {exercise.minutes} minutes. Allowed: {exercise.allowed}"
+        yield wrapped(f"not written yet; about {exercise.minutes} minutes. Allowed: {exercise.allowed}")
         return
     width = max(len(finding.check) for finding in verdict.findings)
     explained = False

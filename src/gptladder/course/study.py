@@ -100,11 +100,17 @@ def trace(examiner: Examiner, project: Project, exercise: Exercise) -> Traced:
     from .examination import divergence
     from .examination.examiner import untouched
     from .examination.in_process import run_traced
+    from .examination.judge import failure_in_words
+    from .examination.protocol import Failure
 
     with untouched(project.home):
         outcome = examiner.run(project.folder, exercise, trace=True)
-    if not isinstance(outcome.trace, dict):
-        return Traced((), outcome.trace or "it did not return")
+    if isinstance(outcome.trace, Failure):
+        return Traced((), failure_in_words(outcome.trace))
+    if outcome.trace is None:
+        return Traced((), "it did not return")
+    if not outcome.trace:
+        return Traced((), "its first call makes no tensors")
     return Traced(tuple(divergence.compare(outcome.trace, run_traced(exercise))))
 
 

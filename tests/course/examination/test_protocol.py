@@ -140,4 +140,4 @@ def test_a_trace_is_read_back_in_its_order_or_as_the_words_of_its_failure(tmp_pa
     assert list(found) == ["b", "a"]
     assert torch.equal(found["b"], torch.ones(3, 2))
     write_trace(tmp_path, Failure("raised", "no way", None, "ValueError"))
-    assert read_trace(tmp_path) == "no way"
+    assert read_trace(tmp_path).says == "no way"

@@ -210,7 +210,7 @@ KEPT_IN_ORDER = {
     ONCE: "of {case}, some come back twice or not at all; every token belongs to exactly one part",
     IN_ORDER: "of {case}, some have changed places; no token may move",
     NO_GAPS: "of {case}, each part skips some; each must be one piece of the text",
-    IN_FRONT: "with {case}, the parts come in the wrong order: return the part to train on first, the part to validate on second",
+    IN_FRONT: "with {case}, the parts come in the wrong order: return the part to train on first, then the one to validate on",
 }
 CHECKS = (
     Check(SPLIT, "in order", "the two parts, joined, are the tokens again", split_order, facts(KEPT_IN_ORDER), law=True),

@@ -46,7 +46,7 @@ def step_law(my: Opened) -> Results:
 def takes_a_step(got: Results, wanted: Results) -> str | None:
     """Judge `step_law`: if the weights did not move at all, the reason is known."""
     if torch.equal(got["found"], got["before"]):
-        late = "is called when there are no gradients, before backward or after zero_grad"
+        late = "finds no gradients: is backward missing, or does zero_grad come after it?"
         return f"the weights have not moved: optimizer.step() {late if got['steps'] else 'is never called'}"
     return agree(f"one step of plain gradient descent must give w - {RATE} x gradient")(got, wanted)
 

@@ -175,13 +175,13 @@ def write_trace(out: Path, found: dict[str, Tensor] | Failure) -> None:
     (out / TRACE).write_text(stored.to_json(), encoding="utf-8")
 
 
-def read_trace(out: Path) -> dict[str, Tensor] | str | None:
-    """Return the tensors of a traced call, the words of the failure that it ended in, or None if there is no trace."""
+def read_trace(out: Path) -> dict[str, Tensor] | Failure | None:
+    """Return the tensors of a traced call, the failure that it ended in, or None if there is no trace."""
     if not (out / TRACE).exists():
         return None
     stored = _StoredTrace.from_json((out / TRACE).read_text(encoding="utf-8"))
     if stored.failure:
-        return stored.failure.says
+        return stored.failure
     tensors = load_file(_tensors_of_trace(out))
     return {name: tensors[name] for name in stored.names}
 
@@ -198,7 +198,7 @@ class Report:
     results: dict[str, Results] = field(default_factory=dict)  # by check
     failures: dict[str, Failure] = field(default_factory=dict)  # by check
     printed: str = ""
-    trace: dict[str, Tensor] | str | None = None  # a text if there is no trace: the reason
+    trace: dict[str, Tensor] | Failure | None = None
 
     @classmethod
     def read(cls, out: Path, answer: Answer) -> Self:
