@@ -89,8 +89,10 @@ def cure(failure: Failure) -> str:
     """Return what to look for after an error whose own words tell a beginner too little; empty for every other error."""
     if failure.error == "NameError":
         return "; is the name misspelt, is `self.` missing in front of it, or is it not imported in this file?"
-    if "before Module.__init__() call" in failure.says:
+    if "before Module.__init__() call" in failure.says or failure.says.endswith("has no attribute '_parameters'"):
         return "; begin __init__ with super().__init__()"
+    if failure.error == "RuntimeError" and any(word in failure.says for word in ("shape", "size", "dimension")):
+        return "; the shapes do not fit: print them above that line"
     return ""
 
 
