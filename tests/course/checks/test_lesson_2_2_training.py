@@ -21,5 +21,5 @@ def test_weights_that_do_not_move_have_their_reason():
     still = {"found": weights, "must be": weights + 1, "before": weights}
     assert takes_a_step({"found": weights, "must be": weights.clone(), "before": weights + 1, "steps": 1}, {}) is None
     assert takes_a_step(still | {"steps": 0}, {}).endswith("optimizer.step() is never called")
-    assert "when there are no gradients" in takes_a_step(still | {"steps": 1}, {})
+    assert "finds no gradients: is backward missing" in takes_a_step(still | {"steps": 1}, {})
     assert "w - 0.5 x gradient, but the number at [0, 0]" in takes_a_step(still | {"before": weights - 1, "steps": 1}, {})

@@ -91,6 +91,8 @@ def test_a_number_too_large_for_a_float_is_a_fail_in_words():
         (raised("NotImplementedError"), "raises NotImplementedError"),
         (raised("KeyError", "'a'"), "stops with KeyError: 'a'"),
         (raised("ValueError"), "stops with ValueError"),
+        (raised("AttributeError", "'GPT' object has no attribute '_parameters'"), "begin __init__ with super().__init__()"),
+        (raised("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"), "multiplied; the shapes do not fit: print them"),
         (Failure("raised", "no", Place("mygpt/a.py", 3), "ValueError"), "stops at line 3 with ValueError: no"),
         (
             raised("NameError", "name 'ids' is not defined"),
