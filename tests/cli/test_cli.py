@@ -91,6 +91,11 @@ def test_a_group_without_a_verb_shows_its_help(gptladder: Call):
     assert "verify" in out
 
 
+@pytest.mark.parametrize("words", [("--help",), ("course",)])
+def test_no_help_page_breaks_a_verb_s_description_off(words: tuple[str, ...], gptladder: Call):
+    assert "...\n" not in gptladder(*words).out.partition("\n")[2]
+
+
 def test_version(gptladder: Call):
     assert gptladder("--version") == (0, f"gptladder {__version__}\n", "")
 

@@ -85,3 +85,12 @@ def test_messages_name_the_program_as_it_is_typed(called):
         "no project here, this gptladder teaches 1; make one (.venv/bin/gptladder new DIR) or see .venv/bin/gptladder doctor"
     )
     assert commands.as_typed(said, ["new", "doctor"]) == typed
+
+
+@pytest.mark.parametrize(
+    "path", ["bin/gptladder", ".venv/bin/gptladder", "gptladder", "my venv/gptladder", "package/__main__.py"]
+)
+def test_a_command_that_is_already_as_it_is_typed_stays(called, path):
+    called(path)
+    said = f"my.txt is a text; train on it with: {commands.command('train', '--corpus', 'my.txt')}"
+    assert commands.as_typed(said, ["train", "doctor"]) == said

@@ -55,7 +55,7 @@ class Verbs(TyperGroup):
         commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
         for group, members in groupby(commands, key=lambda pair: getattr(pair[1], "rich_help_panel", None)):
             with formatter.section(str(group)):
-                formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in members])
+                formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in members])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
         """Find the verb. InputError if there is none of that name, or if an option that takes one value is given twice."""
@@ -130,10 +130,7 @@ def run(words: list[str]) -> int:
     except typer.Exit as exit:
         return exit.exit_code
     except TyperException as error:
-        missing, context = error.format_message(), getattr(error, "ctx", None)
-        if missing.startswith("Missing argument") and context is not None:
-            missing = f"{missing.rstrip('.')}; see: gptladder {context.info_name} --help"
-        return _failed(missing, error.exit_code)
+        return _failed(f"{error.format_message()}{_cure(error)}", error.exit_code)
     except InputError as error:
         return _failed(str(error))
     except ImportError as error:
@@ -152,6 +149,15 @@ def run(words: list[str]) -> int:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _failed(f"{error.strerror or error}{where}; {'make room' if full else 'look at that path, or give another'}")
     return 0
+
+
+def _cure(error: TyperException) -> str:
+    """Return what to do about a word too many, which for a verb that reads a text is often the text."""
+    context = getattr(error, "ctx", None)
+    if context is None or "unexpected extra argument" not in error.format_message():
+        return ""
+    corpus = any("--corpus" in option.opts for option in context.command.params)
+    return f"; {'a text is given by --corpus; ' if corpus else ''}see {context.command_path} --help"
 
 
 def _failed(message: str, code: int = 2) -> int:

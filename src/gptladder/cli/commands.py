@@ -34,8 +34,10 @@ def as_typed(message: str, verbs: Iterable[str]) -> str:
     """Return a message with every `gptladder VERB` as one would type it here.
 
     The rooms that raise errors do not know how the program was called; they write it by its plain name.
+    Where the name ends a path or follows `-m`, the command is already written as one would type it.
     """
-    return re.sub(rf"\bgptladder (?=(?:{'|'.join(verbs)})\b)", lambda _: f"{command()} ", message)
+    plain = rf"(?<![\w./\\-])(?<!-m )gptladder (?=(?:{'|'.join(verbs)})\b)"
+    return re.sub(plain, lambda _: f"{command()} ", message)
 
 
 def quoted(word: str | Path) -> str:

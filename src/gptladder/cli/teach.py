@@ -83,7 +83,7 @@ def grade(
 
 @course_app.command()
 def verify() -> None:
-    """Prove that every exercise fails as shipped, every answer passes, every wrong version is caught."""
+    """Try every exercise, answer and wrong version; say what fails."""
     from ..course import verify as verification
 
     problems = 0
