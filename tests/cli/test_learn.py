@@ -97,6 +97,15 @@ def test_new_makes_the_archive_of_a_folder_without_a_name_in_it(typed, tmp_path)
         assert f"{tmp_path.name}/mygpt/tokenizer.py" in archive.namelist()
 
 
+@pytest.mark.parametrize(("make", "says"), [(Path.mkdir, "is a folder"), (Path.touch, "is there already")])
+def test_new_writes_no_archive_over_what_is_there(typed, tmp_path, make, says):
+    make(tmp_path / "mine.zip")
+    result = typed("new", "--zip", "mine", cwd=tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert f"mine.zip {says}" in result.err
+    assert (tmp_path / "mine.zip").is_dir() == (make is Path.mkdir)
+
+
 def test_every_next_step_works_when_it_is_pasted_and_the_first_check_names_the_first_exercise(tmp_path):
     """In a shell that does not find the program by its name, into a folder whose name has spaces."""
     program = Path(sys.executable).parent / "gptladder"

@@ -33,13 +33,13 @@ def new(
 ) -> None:
     """Make a project: mygpt/ with the exercises to write, train.py, generate.py, a text."""
     from ..course.workspace.layout import TRAIN
-    from ..course.workspace.make import archive_path, check_free, project_files, write_project, zipped
+    from ..course.workspace.make import archive_path, check_free_for_archive, project_files, write_project, zipped
     from ..files import write_atomically
 
     files = project_files(completed)
     if zip_:
         archive = archive_path(folder)
-        check_free(archive)
+        check_free_for_archive(archive)
         archive.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(archive, zipped(archive.stem, files))
         print(f"written: {archive}")

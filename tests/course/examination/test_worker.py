@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -163,6 +164,18 @@ def test_jobs_are_answered_a_line_each(tmp_path, project):
         assert answer.peak_bytes > 2**20
     names = [ProbeResult.read(out / f"{i}.json").check for i in range(len(BY_EXERCISE[HEAD]))]
     assert names == [check.name for check in BY_EXERCISE[HEAD]]
+
+
+def test_a_worker_that_nobody_waits_for_ends_without_a_word():
+    """As after a Ctrl-C while it loads: what it would say would stand below the shell's next prompt."""
+    command = [sys.executable, "-P", "-m", worker.__name__]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_where_a_child_was_is_read_from_its_stack(tmp_path):

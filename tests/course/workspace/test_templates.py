@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import runpy
+import shlex
 import shutil
 import signal
 import subprocess
@@ -468,8 +469,32 @@ def test_a_reader_that_goes_away_ends_it_quietly(call, project, small_file, monk
     assert outcome == (141, "", "")
 
 
-def test_without_a_run_it_says_how_to_get_one(call, project):
-    assert call(project("2.2"), "generate.py") == (2, "", "no run in runs/; train one: python train.py\n")
+@pytest.fixture
+def pythons(monkeypatch, tmp_path):
+    """Two Pythons that could run a project: the shell finds the first one only."""
+    found, hidden = tmp_path / "bin" / "python", tmp_path / "my venv" / "python"
+    for path in (found, hidden):
+        path.parent.mkdir()
+        path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(found.parent))
+    return found, hidden
+
+
+def test_without_a_run_it_says_how_to_get_one(call, project, pythons, monkeypatch):
+    folder = project("2.2")
+    for python, name in zip(pythons, ("python", f"'{pythons[1]}'"), strict=True):
+        monkeypatch.setattr(sys, "executable", str(python))
+        assert call(folder, "generate.py") == (2, "", f"no run in runs/; train one: {name} train.py\n")
+
+
+def test_the_command_that_a_training_ends_with_can_be_pasted(call, project, small_file, monkeypatch, pythons):
+    folder = project()
+    monkeypatch.setattr(sys, "executable", str(pythons[1]))
+    call_it = ("bigram", "--text", small_file, "--steps", 20, "--out", "my run")
+    said = call(folder, "train.py", *call_it).out.splitlines()[-1]
+    python, script, *words = shlex.split(said.removeprefix("More: "))
+    assert (python, script, words[0]) == (str(pythons[1]), "generate.py", "my run")
+    assert call(folder, script, *words).code == 0
 
 
 # The project as a whole.

@@ -143,4 +143,7 @@ if __name__ == "__main__":
         torch.set_num_threads(1)
         run_child(Job.from_json(Path(sys.argv[1]).read_text(encoding="utf-8")))
     else:
-        serve()
+        try:
+            serve()
+        except BrokenPipeError:  # the verb was stopped while we were loading: nobody waits for an answer any more
+            os._exit(0)  # without a word, also about what is still buffered

@@ -117,6 +117,14 @@ def check_free(path: Path) -> None:
         raise InputError(f"{path} is a file; give the name of a new folder")
 
 
+def check_free_for_archive(path: Path) -> None:
+    """Raise InputError if there is anything at the path of an archive that is to be written."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the archive another name, such as {path.stem}-2.zip")
+    if path.exists():
+        raise InputError(f"{path} is there already; give another name, nothing is overwritten")
+
+
 def zipped(folder: str, files: Mapping[str, bytes]) -> bytes:
     """Return the files as a zip archive with that top folder: the same bytes on every machine and every day.
 

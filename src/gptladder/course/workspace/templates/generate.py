@@ -11,6 +11,9 @@ import hashlib
 import io
 import json
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 import time
 import traceback
@@ -69,6 +72,15 @@ def stop(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def typed(script: str, *words: str | Path) -> str:
+    """Return the command of a script beside this one, as one would paste it where one is now."""
+    found = shutil.which("python")
+    named = found is not None and Path(found).absolute() == Path(sys.executable).absolute()
+    beside = Path(sys.argv[0]).with_name(script)
+    line = ["python" if named else sys.executable, *map(str, (beside, *words))]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
+
+
 def not_written(error: NotImplementedError) -> str:
     """Say which exercise is missing, and in which file. Raise other errors of that kind again."""
     exercise = str(error).removeprefix("exercise ")
@@ -94,7 +106,7 @@ def newest_run() -> Path:
     """Return the run in `runs/` whose weights were saved last."""
     files = list(Path("runs").glob(f"[!.]*/{WEIGHTS}"))
     if not files:
-        stop("no run in runs/; train one: python train.py")
+        stop(f"no run in runs/; train one: {typed('train.py')}")
     return max(files, key=lambda file: file.stat().st_mtime).parent
 
 
@@ -118,7 +130,7 @@ def load(run: Path) -> tuple[nn.Module, CharTokenizer, GPTConfig]:
         config = GPTConfig(**about["model"])
         tokenizer = CharTokenizer.from_json(small[TOKENIZER].decode())
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        cure = "give another, or train one: python train.py"
+        cure = f"give another, or train one: {typed('train.py')}"
         stop(f"{run} is damaged or no run of this project ({error}); {cure}")
     model = build(config)  # not inside `try`: a mistake in your code should show its traceback
     try:

@@ -34,6 +34,7 @@ from generate import (
     not_written,
     run_main,
     stop,
+    typed,
     write,
 )
 from mygpt.batches import Batches
@@ -319,7 +320,7 @@ def train_rung(rung: Rung, options: argparse.Namespace) -> None:
         write(run.folder, "", 500, Sampling(), options.seed, options.device)
     except NotImplementedError as error:
         print(f"nothing yet; {not_written(error)}")
-    print(f"\nMore: python generate.py {run.folder} --tokens 1000")
+    print(f"\nMore: {typed('generate.py', run.folder, '--tokens', '1000')}")
     if stopped:
         sys.exit(130)
 
