@@ -241,6 +241,23 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(call, project, content
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_every_kind_of_line_end_is_a_new_line(call, project, small_file, small_text, end):
+    folder = project("2.2")
+    (folder / "text.txt").write_bytes(small_text.replace("\n", end).encode())
+    alphabets = [
+        (trained(call, folder, "bigram", text, steps=1, out=out) / "tokenizer.json").read_bytes()
+        for text, out in ((small_file, "runs/a"), ("text.txt", "runs/b"))
+    ]
+    assert alphabets[0] == alphabets[1]
+
+
+def test_a_text_in_another_encoding_is_refused_with_the_way_to_mend_it(call, project):
+    folder = project("2.2")
+    (folder / "text.txt").write_bytes(("a text of some length " * 9).encode("utf-16"))
+    assert "save it as UTF-8" in call(folder, "train.py", "--text", "text.txt").err
+
+
 def test_a_loss_that_is_no_number_ends_it_in_a_line(call, project, small_file):
     folder = project("2.2")
     edit(folder, "training/loss.py", "return (log_total - chosen).mean()", "return (log_total - chosen).mean() * float('nan')")
@@ -355,6 +372,14 @@ def test_it_writes_the_same_with_the_same_seed_by_the_newest_run(call, project, 
     assert greedy[0] == greedy[1]
     assert call(folder, "generate.py", "--top-k", 1, "--seed", 1).out == greedy[0]
     assert call(folder, "generate.py", "--top-p", 0.9, "--seed", 1).code == 0
+
+
+def test_a_typed_new_line_in_a_prompt_is_one(call, project, small_file):
+    folder = project()
+    trained(call, folder, "bigram", small_file)
+    typed, given = (call(folder, "generate.py", "--seed", 1, "--prompt", prompt) for prompt in (r"queen\n", "queen\n"))
+    assert typed == given
+    assert typed.out.startswith("queen\n")
 
 
 def test_a_run_of_gptladder_is_read_too(call, project, run_folder):

@@ -149,6 +149,8 @@ def write(run: Path, prompt: str, count: int, sampling: Sampling, seed: int, dev
     """
     model, tokenizer, config = load(run)
     first = "\n" if "\n" in tokenizer.ids else tokenizer.alphabet[0]
+    if "\\" not in tokenizer.ids:
+        prompt = prompt.replace("\\n", "\n")  # a shell passes on a typed \n as two letters
     try:
         tokens = tokenizer.encode(prompt or first)
     except ValueError as error:
@@ -167,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write text with a model that train.py trained.")
     add = parser.add_argument
     add("run", nargs="?", type=Path, metavar="RUN", help="a run folder; default the newest")
-    add("--prompt", default="", metavar="TEXT", help="the text to continue; default a new line")
+    add("--prompt", default="", metavar="TEXT", help="the text to continue; \\n is a new line")
     add("--tokens", type=int, default=500, metavar="N", help="characters; default %(default)s")
     add("--temperature", type=float, default=1.0, metavar="X", help="below 1 safer, above 1 wilder")
     add("--top-k", type=int, metavar="K", help="draw among the K likeliest (exercise 5.2-top-k)")

@@ -106,9 +106,12 @@ def read_text(given: Path | None) -> tuple[Path, str, bool]:
     """
     path = given or next((place for place in places() if place.is_file()), STAND_IN)
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        stop(f"{path} cannot be read as a text in UTF-8 ({error})")
+        # Old Macs end a line with \r alone.
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        stop(f"{path} cannot be read ({error.strerror}); give a text file")
+    except UnicodeDecodeError as error:
+        stop(f"{path} cannot be read as a text in UTF-8 ({error}); save it as UTF-8 and try again")
     real = sha256(text) == SHA256
     kind = "TinyShakespeare" if real else "a text of your own"
     kind = "THE STAND-IN" if path == STAND_IN else kind
