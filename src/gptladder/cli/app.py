@@ -130,7 +130,7 @@ def run(words: list[str]) -> int:
     except typer.Exit as exit:
         return exit.exit_code
     except TyperException as error:
-        return _failed(f"{error.format_message()}{_cure(error)}", error.exit_code)
+        return _failed(f"{error.format_message().rstrip('.')}{_cure(error)}", error.exit_code)
     except InputError as error:
         return _failed(str(error))
     except ImportError as error:
@@ -152,12 +152,12 @@ def run(words: list[str]) -> int:
 
 
 def _cure(error: TyperException) -> str:
-    """Return what to do about a word too many, which for a verb that reads a text is often the text."""
-    context = getattr(error, "ctx", None)
-    if context is None or "unexpected extra argument" not in error.format_message():
+    """Return what to do about a word too many (often the text to train on) or too few."""
+    context, message = getattr(error, "ctx", None), error.format_message()
+    if context is None or not message.startswith(("Got unexpected extra argument", "Missing argument")):
         return ""
-    corpus = any("--corpus" in option.opts for option in context.command.params)
-    return f"; {'a text is given by --corpus; ' if corpus else ''}see {context.command_path} --help"
+    is_text = message.startswith("Got") and any("--corpus" in option.opts for option in context.command.params)
+    return f"; {'a text is given by --corpus; ' if is_text else ''}see: gptladder {context.info_name} --help"
 
 
 def _failed(message: str, code: int = 2) -> int:
