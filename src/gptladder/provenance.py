@@ -15,6 +15,8 @@ from .cpu import products_by_onednn
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "sve_bf16", "bf16")  # as Linux names them
 
+SMALLEST, LONGEST_SECONDS = 128, 0.1  # of a matrix product that is timed
+
 
 @dataclass(frozen=True)
 class Processor:
@@ -67,20 +69,24 @@ def machine() -> Machine:
 
 
 def gflops(dtype: torch.dtype = torch.float32, size: int = 1024, rounds: int = 20) -> float:
-    """Return the speed of the fastest product of two (size, size) matrices, in 10^9 multiplications and additions a second.
+    """Return the speed of the fastest product of two square matrices, in 10^9 multiplications and additions a second.
 
-    It ends after a second, whatever the rounds: a CPU that emulates bfloat16 needs that long for one product.
+    The matrices grow up to `size` while a product takes less than a tenth of a second: a CPU that only emulates bfloat16 would
+    need minutes for the largest.
     """
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    fastest, began = float("inf"), time.perf_counter()
-    for _ in range(rounds):
-        before = time.perf_counter()
-        torch.mm(a, b)
-        now = time.perf_counter()
-        fastest = min(fastest, now - before)
-        if now - began > 1:
-            break
-    return 2 * size**3 / fastest / 1e9
+    side = min(size, SMALLEST)
+    seconds = _seconds_of_product(dtype, side)
+    while side < size and 8 * seconds < LONGEST_SECONDS:
+        side = min(2 * side, size)
+        seconds = _seconds_of_product(dtype, side)
+    return 2 * side**3 / min(seconds, *(_seconds_of_product(dtype, side) for _ in range(rounds))) / 1e9
+
+
+def _seconds_of_product(dtype: torch.dtype, side: int) -> float:
+    a, b = torch.randn(side, side).to(dtype), torch.randn(side, side).to(dtype)
+    began = time.perf_counter()
+    torch.mm(a, b)
+    return time.perf_counter() - began
 
 
 def peaks() -> dict[str, float]:

@@ -529,7 +529,7 @@ def test_a_climb_takes_no_run_on_another_text(here: Path, gptladder: Call):
         (("train", "good.txt"), "good.txt is no rung but a text; train on it with: gptladder train --corpus good.txt"),
         (("train", "my book.txt"), "gptladder train --corpus 'my book.txt'"),
         (("train", "bigram", "good.txt"), "(good.txt); a text is given by --corpus; see: gptladder train --help"),
-        (("doctor", "good.txt"), "(good.txt); see gptladder doctor --help"),
+        (("doctor", "good.txt"), "(good.txt); see: gptladder doctor --help"),
         (("train", "pictures"), "gptladder train --corpus pictures"),
         (("train", "--corpus", "good.txt", "--corpus", "other.txt"), ("--corpus is given 2 times", "put them into a folder")),
         (("train", "--corpus=good.txt", "--corpus", "other.txt"), "--corpus is given 2 times"),

@@ -413,8 +413,8 @@ def test_a_result_that_is_no_tensor(project, examiner, body, words):
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        ("{} * math.nan", "is nan, no number"),
-        ("{} + math.inf", "is inf, no number"),
+        ("{} * math.nan", "is nan, not a finite number"),
+        ("{} + math.inf", "is inf, not a finite number"),
         ("{}[..., :1]", "[2, 5, 1], where [2, 5, 4] is right"),
         ("({}).mean()", "[], where [2, 5, 4] is right"),
         ("({}).float()", "dtype float32, where float64 is right"),
