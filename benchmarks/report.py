@@ -20,6 +20,9 @@ from gptladder.provenance import machine, peaks, versions
 
 HERE = Path(__file__).resolve().parent
 TINY = "GPTLADDER_BENCHMARK_IS_TINY"  # in the environment of children
+# A recipe of our command line that trains and evaluates within seconds.
+_SMALL = ("n_layer=1", "n_head=1", "n_embd=16", "block_size=32", "evaluate_every=1")
+TINY_RECIPE = ("--corpus", "stand-in", "--steps", "2", *(word for setting in _SMALL for word in ("--set", setting)))
 
 
 def provenance() -> dict[str, Any]:

@@ -25,7 +25,7 @@ from gptladder.cpu import products_by_onednn
 from gptladder.model.config import Recipe
 from gptladder.provenance import gflops
 from gptladder.rungs import RECIPES
-from report import arguments, in_child, median, print_table, text, write
+from report import TINY_RECIPE, arguments, in_child, median, print_table, text, write
 
 LECTURE_LOSS, LECTURE_STEPS = 1.4873, 5000  # where the published lecture run ends, by its own estimate
 PUBLISHED = RECIPES["published"]
@@ -44,15 +44,15 @@ def our_time_to(loss: float, *arguments: str) -> dict[str, Any]:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "gptladder", "train", "--out", f"{folder}/run", *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         seconds, seen = None, []
-        for line in process.stdout or ():
-            if found := re.search(r"validation loss (\d+\.\d+)", line):
-                seen.append(float(found[1]))
-                if seen[-1] <= loss and seconds is None:
-                    seconds = time.perf_counter() - began
-        if process.wait() != 0:
-            raise SystemExit(f"{' '.join(command)} failed:\n{process.stderr.read() if process.stderr else ''}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                if found := re.search(r"validation loss (\d+\.\d+)", line):
+                    seen.append(float(found[1]))
+                    if seen[-1] <= loss and seconds is None:
+                        seconds = time.perf_counter() - began
+            if process.wait() != 0:
+                raise SystemExit(f"{' '.join(command)} failed:\n{process.stderr.read() if process.stderr else ''}")
         recorded = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
     return {"seconds": seconds, "losses": seen, "last": recorded[-1], "arguments": arguments}
 
@@ -61,7 +61,7 @@ def losses(checkouts: dict[str, Path], rounds: int, tiny: bool) -> dict[str, Any
     """Time whole commands: ours to the loss of nanoGPT's README line and to the lecture's; nanoGPT by that line."""
     results: dict[str, Any] = {"sprint": [], "laptop": [], "nanogpt": []}
     corpus = text(tiny)
-    short = ("--corpus", "stand-in", "--steps", "2", "--set", "evaluate_every=1", "--set", "n_layer=1") if tiny else ()
+    short = TINY_RECIPE if tiny else ()
     sprint = short or ("--recipe", "sprint")
     target = 9.0 if tiny else 1.89
     for _ in range(rounds):
