@@ -79,7 +79,7 @@ def grading(size: int) -> dict[str, Any]:
         make_class(folder, size)
         table = Path(scratch) / "grades.csv"
         seconds = command("grade", str(folder), "--csv", str(table), cwd=Path(scratch))
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     if len(rows) != size:
         raise SystemExit(f"{size} archives, {len(rows)} rows")

@@ -347,7 +347,7 @@ def test_ctrl_c_in_a_real_terminal(tmp_path: Path, small_file: Path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.strip() == "stopping after this step; Ctrl-C again ends at once"
+    assert err.strip() == "stopping; Ctrl-C again ends at once"
     assert "nothing is lost" in out
     resumed = subprocess.run(
         [*program, *said_command(out, "resume")], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120

@@ -357,7 +357,7 @@ def test_submit_and_grade_from_end_to_end(typed, project, tmp_path):
     result = typed("grade", str(tmp_path / "in"), "--csv", str(tmp_path / "out.csv"), cwd=tmp_path)
     assert result.code == 0, result.err
     assert "2 exercises" in result.out
-    text = (tmp_path / "out.csv").read_text()
+    text = (tmp_path / "out.csv").read_text(encoding="utf-8-sig")
     assert text.startswith("submission,score,refused,1.1a")
     assert "ada" in text
 
