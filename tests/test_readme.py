@@ -109,8 +109,9 @@ def test_every_table_of_benchmarks_is_shown_somewhere():
 def test_every_report_is_used_and_every_kind_of_processor_has_its_tables():
     text = (ROOT / "docs" / "measurements.md").read_text()
     for host in tables.hosts():
-        assert f"<!-- table: machine {host} -->" in text
-        for kind in ("losses", "speed", "writing"):
+        tables_of = {"machine", *(kind for kind in ("speed", "losses") if kind in tables.training(host))}
+        tables_of |= {"writing"} if (ROOT / "docs" / host / "sample.json").exists() else set()
+        for kind in tables_of:
             assert f"<!-- table: {kind} {host} -->" in text
 
 
