@@ -32,10 +32,10 @@ setup: $(STAMP) ## make .venv and install everything; quick when nothing changed
 train: $(STAMP) ## train the default model and print what it writes; ARGS="bigram" trains a rung
 	@$(BIN)/gptladder train $(ARGS)
 
-test: $(STAMP) ## run the tests, about three minutes on two cores
+test: $(STAMP) ## run the tests, about five minutes on two cores
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-quick: $(STAMP) ## run the tests of what you changed since the last commit, under a minute
+quick: $(STAMP) ## run the tests of what you changed since the last commit
 	@$(BIN)/python -m pytest $(SPREAD) -m 'not slow and not process' $$($(BIN)/python tools/tests_of_changes.py) $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take longer
